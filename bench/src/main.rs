@@ -1,0 +1,3 @@
+//! packet-rate: the packet-rate benchmark.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Corewire: a kernel-bypass, poll-mode TCP/IP engine over AF_XDP.
