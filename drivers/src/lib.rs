@@ -3,5 +3,11 @@
 //! Useful alone, as a safe AF_XDP crate. The modules stand in the order in which a packet
 //! meets them.
 
+/// Two devices joined in memory.
+pub mod cable;
+/// The seam: what a source and sink of frames must provide.
+pub mod device;
 /// Time, chance, limits, drop reasons and counters: the world enters only here.
 pub mod env;
+/// Frames: one mapped region, a state a frame, a core's pool, packets of 1 to 18 frames.
+pub mod mem;

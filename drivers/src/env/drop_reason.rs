@@ -35,6 +35,8 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// The driver's ring named a frame that it did not own, or bytes outside of it.
     BadDescriptor = "bad_descriptor",
+    /// The device's receive ring was full when the packet came.
+    RxRingFull = "rx_ring_full",
     /// The packet had more frames than the engine takes.
     TooManyFrames = "too_many_frames",
     /// No free frame was left to hold the packet.
