@@ -1,1 +1,4 @@
 //! Corewire: a kernel-bypass, poll-mode TCP/IP engine over AF_XDP.
+
+/// Bytes ↔ meaning: every format that the engine reads or writes.
+pub mod packet;
