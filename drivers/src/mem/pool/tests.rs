@@ -120,7 +120,10 @@ fn linear_copy_refuses_what_does_not_fit() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 256 },
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn bytes_survive_every_way_of_cutting_them(
