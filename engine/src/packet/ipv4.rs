@@ -270,7 +270,7 @@ impl Header {
     fn check_fragment(&self) -> Result<(), DropReason> {
         let payload_len = u32::from(self.payload_len());
         let end = u32::from(self.header_len) + u32::from(self.fragment.offset) + payload_len;
-        let uneven = self.fragment.more && (payload_len % 8 != 0 || payload_len == 0);
+        let uneven = self.fragment.more && (!payload_len.is_multiple_of(8) || payload_len == 0);
         if end > u32::from(u16::MAX) || uneven { Err(DropReason::IpMalformed) } else { Ok(()) }
     }
 }

@@ -24,6 +24,14 @@ pub mod icmp;
 pub mod ip;
 /// The IPv4 header and its options.
 pub mod ipv4;
+/// The IPv6 header.
+pub mod ipv6;
+/// The headers between IPv6's own and what it carries.
+pub mod ipv6_extensions;
+/// The TCP header.
+pub mod tcp;
+/// TCP options.
+pub mod tcp_options;
 /// The UDP header.
 pub mod udp;
 /// Up to two 802.1Q tags behind the MAC addresses.
