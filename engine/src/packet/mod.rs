@@ -20,6 +20,8 @@ pub mod checksum;
 pub mod ethernet;
 /// ICMP for IPv4.
 pub mod icmp;
+/// ICMP for IPv6.
+pub mod icmpv6;
 /// What both versions of IP share: protocols, traffic class, a pair of addresses.
 pub mod ip;
 /// The IPv4 header and its options.
@@ -28,6 +30,12 @@ pub mod ipv4;
 pub mod ipv6;
 /// The headers between IPv6's own and what it carries.
 pub mod ipv6_extensions;
+/// Neighbour discovery for IPv6.
+pub mod ndp;
+/// The options of neighbour discovery.
+pub mod ndp_options;
+/// The packet that an ICMP error quotes.
+pub mod quote;
 /// The TCP header.
 pub mod tcp;
 /// TCP options.
