@@ -59,7 +59,8 @@ def links(tree):
 
 def paths(tree):
     """Every path named in a document, a script or a comment is there."""
-    texts = dict(documents(tree))
+    # Links are followed by the rule above.
+    texts = {p: LINK.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), t) for p, t in documents(tree)}
     texts.update((p, f.comments) for p, f in tree.rust.items())
     texts.update((p, t) for p, t in tree.scripts() if not p.startswith("scripts/lib/tidy_"))
     for path, text in texts.items():
