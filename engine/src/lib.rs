@@ -2,3 +2,6 @@
 
 /// Bytes ↔ meaning: every format that the engine reads or writes.
 pub mod packet;
+
+/// IP: validation, routes.
+pub mod ip;
