@@ -2,6 +2,8 @@
 # Sourced by scripts/test. A stage is a function `stage_NAME`; it may call `skip WHY`.
 
 STAGE_LOGS="${STAGE_LOGS:-target/test-logs}"
+# No stage takes a third of this on two cores; one that hangs must not hang CI. Seconds.
+STAGE_LIMIT="${STAGE_LIMIT:-900}"
 STAGE_ROWS=()
 STAGE_SKIPS=()
 STAGE_FAILED=0
@@ -17,34 +19,31 @@ skip() {
 may_skip() {
   local code=0
   "$@" || code=$?
-  sleep 0.2 # tee writes the log: let it catch up
   [ "$code" -ne 77 ] || skip "$(basename "$1"): $(tail -n 1 "$STAGE_LOGS/$STAGE.log")"
   [ "$code" -eq 77 ] || return "$code"
 }
 
+# A stage runs in a process of its own, the script started anew with --stage, so that it can be
+# ended with everything that it started. Its output goes to its log, and from there here.
 run_stage() {
-  local code=0 began=$SECONDS verdict why
-  STAGE="$1"
-  rm -f "$STAGE_LOGS/$STAGE.skips"
+  local code=0 began=$SECONDS verdict=ok why pid
+  export STAGE="$1"
+  local log="$STAGE_LOGS/$STAGE.log" skips="$STAGE_LOGS/$STAGE.skips"
+  rm -f "$skips"
   echo "=== $STAGE"
-  # A subshell of its own, so that set -e holds inside and ends only the stage.
-  set +e
-  (
-    set -euo pipefail
-    "stage_$STAGE"
-  ) </dev/null > >(tee "$STAGE_LOGS/$STAGE.log") 2>&1
-  code=$?
-  set -e
-  wait # for tee: the next line must not overtake the stage's last one
-  verdict=ok
+  timeout -k 10 "$STAGE_LIMIT" scripts/test --stage "$STAGE" </dev/null >"$log" 2>&1 &
+  pid=$!
+  tail -n +1 -s 0.2 --pid="$pid" -f "$log"
+  wait "$pid" || code=$?
+  [ "$code" -ne 124 ] || echo "test: ended after $STAGE_LIMIT s" | tee -a "$log"
   if [ "$code" -ne 0 ]; then
     verdict=FAILED
     STAGE_FAILED=1
-  elif [ -e "$STAGE_LOGS/$STAGE.skips" ]; then
+  elif [ -e "$skips" ]; then
     verdict=partly
   fi
-  if [ -e "$STAGE_LOGS/$STAGE.skips" ]; then
-    while IFS= read -r why; do STAGE_SKIPS+=("$STAGE: $why"); done <"$STAGE_LOGS/$STAGE.skips"
+  if [ -e "$skips" ]; then
+    while IFS= read -r why; do STAGE_SKIPS+=("$STAGE: $why"); done <"$skips"
   fi
   STAGE_ROWS+=("$(printf '%-14s %-7s %5d s' "$STAGE" "$verdict" $((SECONDS - began)))")
 }
