@@ -129,7 +129,8 @@ proptest! {
             let short = len.min(32);
             let v4 = Ipv4Addr::from_bits((address >> 96) as u32);
             let v6 = Ipv6Addr::from_bits(address);
-            for destination in [Prefix::holding(v4.into(), short), Prefix::holding(v6.into(), len)] {
+            let both = [Prefix::holding(v4.into(), short), Prefix::holding(v6.into(), len)];
+            for destination in both {
                 table.push(Route { destination: destination.unwrap(), via, metric: 0 });
             }
             // The first of equal ones stays.
