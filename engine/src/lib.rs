@@ -5,3 +5,6 @@ pub mod packet;
 
 /// IP: validation, routes.
 pub mod ip;
+
+/// What changes rarely, swapped whole between bursts.
+pub mod control;

@@ -1,0 +1,630 @@
+//! What the packet path reads: interfaces, addresses, routes, neighbours.
+//!
+//! A snapshot never changes. The control plane builds the next one and the worker swaps it in
+//! between two bursts, so every packet of a burst sees the same world and nobody takes a lock.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+
+/// Which source address goes to which destination (RFC 6724, RFC 1122).
+mod source_address;
+
+use corewire_drivers::device::LinkKind;
+
+pub use crate::ip::route::{InterfaceId, Prefix, Route, RouteTable, Via};
+use crate::packet::ethernet::MacAddr;
+
+/// Interfaces of one engine: what an [`InterfaceId`] can name.
+pub const MAX_INTERFACES: usize = 256;
+
+/// The smallest MTU at which IPv4 works: RFC 791 lets every router pass on 68 bytes.
+pub const MIN_MTU: u32 = 68;
+
+/// The smallest MTU at which IPv6 works (RFC 8200 §5).
+pub const MIN_MTU_V6: u32 = 1280;
+
+/// One state of the world, as the packet path sees it.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts up with every snapshot: what was derived from an older one must be looked up anew.
+    pub generation: u32,
+    /// The interfaces; an [`InterfaceId`] is the place here.
+    pub interfaces: Vec<Interface>,
+    /// The routes.
+    pub routes: RouteTable,
+    /// Every address of ours, sorted. Few, so a search by bisection stays in one cache line.
+    local_v4: Vec<(u32, InterfaceId)>,
+    local_v6: Vec<(u128, InterfaceId)>,
+    /// What the kernel has resolved, and what the configuration says; sorted.
+    neighbors_v4: Vec<((InterfaceId, u32), MacAddr)>,
+    neighbors_v6: Vec<((InterfaceId, u128), MacAddr)>,
+}
+
+/// One interface of the engine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// Its place in [`Snapshot::interfaces`].
+    pub id: InterfaceId,
+    /// The name that the kernel has for it, for messages.
+    pub name: String,
+    /// Its station address; unspecified where there is none.
+    pub mac: MacAddr,
+    /// The largest IP packet in bytes.
+    pub mtu: u32,
+    /// What its frames start with.
+    pub link: LinkKind,
+    /// Whether frames flow; a route over an interface that is down leads nowhere.
+    pub up: bool,
+    /// The addresses that the engine answers for; the first of a version is the primary one.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Groups that the engine has joined here, besides those that every host is in.
+    pub groups: Vec<IpAddr>,
+    /// Who finds out the neighbours' station addresses.
+    pub resolution: Resolution,
+}
+
+/// An address of ours.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits that it shares with its neighbours on the link.
+    pub prefix_len: u8,
+    /// Answered, but not chosen for something new while there is another (RFC 6724 rule 3).
+    pub deprecated: bool,
+}
+
+/// Who finds out the neighbours' station addresses.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Resolution {
+    /// The engine, by ARP and neighbour discovery: it owns the addresses.
+    #[default]
+    Engine,
+    /// The kernel, which has the same addresses (steering mode `ports`); the engine reads its
+    /// table and asks it to resolve.
+    Kernel,
+}
+
+/// The way to one destination.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct NextHop {
+    /// The interface that the packet leaves by.
+    pub interface: InterfaceId,
+    /// Whose station address it goes to: a gateway, or the destination.
+    pub next_hop: IpAddr,
+    /// The source address, where the socket is not bound to one.
+    pub source: IpAddr,
+    /// The largest IP packet on this way in bytes.
+    pub mtu: u32,
+}
+
+impl Snapshot {
+    /// A builder for a snapshot of this generation.
+    #[must_use]
+    pub fn builder(generation: u32) -> SnapshotBuilder {
+        SnapshotBuilder { generation, ..SnapshotBuilder::default() }
+    }
+
+    /// The interface of that id.
+    #[inline]
+    #[must_use]
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(usize::from(id.0))
+    }
+
+    /// The interface that has `address`, if it is ours. Of a link-local one, which several may
+    /// have, the first; ask [`has_address`](Self::has_address) about those.
+    #[inline]
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> Option<InterfaceId> {
+        match address {
+            IpAddr::V4(address) => find(&self.local_v4, address.to_bits()),
+            IpAddr::V6(address) => find(&self.local_v6, address.to_bits()),
+        }
+    }
+
+    /// Whether `address` is ours on `interface`.
+    #[inline]
+    #[must_use]
+    pub fn has_address(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.interface(interface).is_some_and(|interface| interface.has_address(address))
+    }
+
+    /// Whether `address` means every station on the link of `interface`: the limited broadcast
+    /// address, or that of one of its subnets.
+    #[inline]
+    #[must_use]
+    pub fn is_broadcast(&self, interface: InterfaceId, address: Ipv4Addr) -> bool {
+        address.is_broadcast()
+            || self.interface(interface).is_some_and(|i| i.is_directed_broadcast(address))
+    }
+
+    /// Whether what is sent to `group` on `interface` is for us too.
+    #[inline]
+    #[must_use]
+    pub fn is_multicast_joined(&self, interface: InterfaceId, group: IpAddr) -> bool {
+        self.interface(interface).is_some_and(|interface| interface.is_joined(group))
+    }
+
+    /// The station address of a neighbour that the kernel has resolved or the configuration
+    /// gives.
+    #[inline]
+    #[must_use]
+    pub fn neighbor(&self, interface: InterfaceId, address: IpAddr) -> Option<MacAddr> {
+        match address {
+            IpAddr::V4(address) => find(&self.neighbors_v4, (interface, address.to_bits())),
+            IpAddr::V6(address) => find(&self.neighbors_v6, (interface, address.to_bits())),
+        }
+    }
+
+    /// The way to `destination`, which is not one of ours; `None` when no route leads there over
+    /// an interface that is up, or no address of ours could be the source.
+    #[inline]
+    #[must_use]
+    pub fn route(&self, destination: IpAddr) -> Option<NextHop> {
+        let via = self.routes.lookup(destination)?;
+        let interface = self.interface(via.interface).filter(|interface| interface.up)?;
+        let to_group = destination.is_multicast()
+            || matches!(destination, IpAddr::V4(v4) if self.is_broadcast(via.interface, v4));
+        // What is for everybody on the link goes to them, whatever the gateway.
+        let next_hop = via.next_hop.filter(|_| !to_group).unwrap_or(destination);
+        let source = match via.source {
+            Some(source) => source,
+            None => source_address::choose(&self.interfaces, interface, next_hop, destination)?,
+        };
+        let mtu = via.mtu.map_or(interface.mtu, |mtu| mtu.min(interface.mtu));
+        Some(NextHop { interface: via.interface, next_hop, source, mtu })
+    }
+
+    /// Whether no packet from elsewhere may have `source`: a group, an address of ours (the LAND
+    /// attack), the loopback network, "this host" or a broadcast address (RFC 1122 §3.2.1.3,
+    /// RFC 4291 §2.7 and §2.5.3).
+    ///
+    /// 0.0.0.0 and :: belong to hosts that ask for an address. Where one of those is to be
+    /// heard, check for it first.
+    #[inline]
+    #[must_use]
+    pub fn is_martian_source(&self, interface: InterfaceId, source: IpAddr) -> bool {
+        is_martian(source)
+            || source.is_multicast()
+            || self.is_local(source).is_some()
+            || matches!(source, IpAddr::V4(v4) if self.is_broadcast(interface, v4))
+    }
+}
+
+/// Whether `address` must not be seen on a wire, as destination either: the loopback network,
+/// "this network" (RFC 1122 §3.2.1.3), :: and ::1 (RFC 4291 §2.5), an IPv4 address in IPv6's
+/// clothes (RFC 4291 §2.5.5.2 means them for programs, not for wires).
+#[inline]
+#[must_use]
+pub const fn is_martian(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127),
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.to_ipv4_mapped().is_some(),
+    }
+}
+
+impl Interface {
+    /// An Ethernet interface that is up, with no address yet.
+    #[must_use]
+    pub fn ethernet(id: InterfaceId, name: impl Into<String>, mac: MacAddr, mtu: u32) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            mac,
+            mtu,
+            link: LinkKind::Ethernet,
+            up: true,
+            addresses: Vec::new(),
+            groups: Vec::new(),
+            resolution: Resolution::Engine,
+        }
+    }
+
+    /// The same interface with one address more.
+    #[must_use]
+    pub fn with_address(mut self, address: IpAddr, prefix_len: u8) -> Self {
+        self.addresses.push(InterfaceAddress::new(address, prefix_len));
+        self
+    }
+
+    /// Whether `address` is one of its own.
+    #[inline]
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|ours| ours.address == address)
+    }
+
+    /// The address to speak from to the on-link station `neighbor`: the first one on the same
+    /// subnet, else the first one (RFC 1122 §3.3.4.3).
+    #[inline]
+    #[must_use]
+    pub fn ipv4_towards(&self, neighbor: Ipv4Addr) -> Option<Ipv4Addr> {
+        let v4 = |ours: &&InterfaceAddress| ours.address.is_ipv4();
+        let near = |ours: &&InterfaceAddress| ours.is_on_link(neighbor.into());
+        let ours = self.addresses.iter().find(near).or_else(|| self.addresses.iter().find(v4))?;
+        match ours.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|ours| ours.broadcast() == Some(address))
+    }
+
+    fn is_joined(&self, group: IpAddr) -> bool {
+        let always = match group {
+            IpAddr::V4(group) => group == ALL_SYSTEMS,
+            IpAddr::V6(group) => {
+                group == ALL_NODES
+                    || self.addresses.iter().any(|ours| ours.solicited_node() == Some(group))
+            }
+        };
+        always || self.groups.contains(&group)
+    }
+}
+
+/// Every IPv4 host is in it (RFC 1112 §4).
+const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+/// Every IPv6 node is in it (RFC 4291 §2.8).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+impl InterfaceAddress {
+    /// An address and the bits that it shares with its neighbours.
+    #[must_use]
+    pub const fn new(address: IpAddr, prefix_len: u8) -> Self {
+        Self { address, prefix_len, deprecated: false }
+    }
+
+    /// The subnet that the address is on.
+    ///
+    /// # Errors
+    /// When the version has not so many bits.
+    pub fn subnet(&self) -> Result<Prefix, crate::ip::route::PrefixError> {
+        Prefix::holding(self.address, self.prefix_len)
+    }
+
+    /// Whether `address` is on the same subnet.
+    #[inline]
+    #[must_use]
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        self.subnet().is_ok_and(|subnet| subnet.contains(address))
+    }
+
+    #[inline]
+    fn broadcast(&self) -> Option<Ipv4Addr> {
+        self.subnet().ok()?.broadcast()
+    }
+
+    /// The group to which neighbour solicitations for the address go (RFC 4291 §2.7.1).
+    fn solicited_node(&self) -> Option<Ipv6Addr> {
+        let IpAddr::V6(address) = self.address else { return None };
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0);
+        Some(Ipv6Addr::from_bits(group.to_bits() | address.to_bits() & 0xff_ffff))
+    }
+}
+
+/// Collects what a snapshot is made of, and checks it.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotBuilder {
+    generation: u32,
+    interfaces: Vec<Interface>,
+    routes: Vec<Route>,
+    neighbors: BTreeMap<(InterfaceId, IpAddr), MacAddr>,
+}
+
+impl SnapshotBuilder {
+    /// Adds an interface; ids count up from 0 in the order of addition.
+    #[must_use]
+    pub fn interface(mut self, interface: Interface) -> Self {
+        self.interfaces.push(interface);
+        self
+    }
+
+    /// Adds a route. Subnets of the interfaces' addresses need none: [`build`](Self::build) adds
+    /// those, with metric 0.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Adds a default route over a gateway.
+    #[must_use]
+    pub fn default_route(self, interface: InterfaceId, gateway: IpAddr) -> Self {
+        let all = if gateway.is_ipv4() { Prefix::ALL_V4 } else { Prefix::ALL_V6 };
+        self.route(Route::new(all, Via::gateway(interface, gateway)))
+    }
+
+    /// Adds a neighbour's station address; a later one for the same neighbour counts.
+    #[must_use]
+    pub fn neighbor(mut self, interface: InterfaceId, address: IpAddr, mac: MacAddr) -> Self {
+        self.neighbors.insert((interface, address), mac);
+        self
+    }
+
+    /// The snapshot.
+    ///
+    /// # Errors
+    /// What does not fit together, and how to mend it.
+    pub fn build(self) -> Result<Snapshot, SnapshotError> {
+        if self.interfaces.len() > MAX_INTERFACES {
+            return Err(SnapshotError::TooManyInterfaces(self.interfaces.len()));
+        }
+        let (mut local_v4, mut local_v6) = (Vec::new(), Vec::new());
+        let mut on_link = Vec::new();
+        for (place, interface) in self.interfaces.iter().enumerate() {
+            check_interface(place, interface)?;
+            for ours in &interface.addresses {
+                match ours.address {
+                    IpAddr::V4(address) => local_v4.push((address.to_bits(), interface.id)),
+                    IpAddr::V6(address) => local_v6.push((address.to_bits(), interface.id)),
+                }
+                let subnet = ours.subnet().map_err(|_| SnapshotError::PrefixLength(*ours))?;
+                on_link.push(Route::new(subnet, Via::on_link(interface.id)));
+            }
+        }
+        local_v4.sort_unstable();
+        local_v6.sort_unstable();
+        self.check_repetition(&local_v4, &local_v6)?;
+        for route in &self.routes {
+            self.check_route(route)?;
+        }
+        let (mut neighbors_v4, mut neighbors_v6) = (Vec::new(), Vec::new());
+        for (&(interface, address), &mac) in &self.neighbors {
+            self.check_neighbor(interface, address, mac)?;
+            match address {
+                IpAddr::V4(address) => neighbors_v4.push(((interface, address.to_bits()), mac)),
+                IpAddr::V6(address) => neighbors_v6.push(((interface, address.to_bits()), mac)),
+            }
+        }
+        // Given routes first: one for a subnet of ours takes the place of the derived one.
+        let routes = RouteTable::new(self.routes.into_iter().chain(on_link));
+        Ok(Snapshot {
+            generation: self.generation,
+            interfaces: self.interfaces,
+            routes,
+            local_v4,
+            local_v6,
+            neighbors_v4,
+            neighbors_v6,
+        })
+    }
+
+    fn check_repetition(
+        &self,
+        v4: &[(u32, InterfaceId)],
+        v6: &[(u128, InterfaceId)],
+    ) -> Result<(), SnapshotError> {
+        let repeated = |address: IpAddr, first: InterfaceId, second: InterfaceId| {
+            let name = |id: InterfaceId| self.interfaces[usize::from(id.0)].name.clone();
+            SnapshotError::Repeated { address, first: name(first), second: name(second) }
+        };
+        if let Some(pair) = v4.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(repeated(Ipv4Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1));
+        }
+        let same = |pair: &&[(u128, InterfaceId)]| {
+            let link_local = Ipv6Addr::from_bits(pair[0].0).is_unicast_link_local();
+            pair[0].0 == pair[1].0 && (!link_local || pair[0].1 == pair[1].1)
+        };
+        match v6.windows(2).find(same) {
+            Some(pair) => {
+                Err(repeated(Ipv6Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_route(&self, route: &Route) -> Result<(), SnapshotError> {
+        let Some(via) = route.via else { return Ok(()) };
+        let prefix = route.destination;
+        let interface = self
+            .interfaces
+            .get(usize::from(via.interface.0))
+            .ok_or(SnapshotError::NoSuchInterface { prefix, id: via.interface })?;
+        for address in [via.next_hop, via.source].into_iter().flatten() {
+            if address.is_ipv4() != prefix.address().is_ipv4() {
+                return Err(SnapshotError::MixedVersions { prefix, address });
+            }
+        }
+        match via.next_hop {
+            Some(gateway) if interface.has_address(gateway) => {
+                Err(SnapshotError::OwnGateway { prefix, gateway })
+            }
+            Some(gateway) if gateway.is_multicast() || is_martian(gateway) => {
+                Err(SnapshotError::BadGateway { prefix, gateway })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_neighbor(
+        &self,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: MacAddr,
+    ) -> Result<(), SnapshotError> {
+        if usize::from(interface.0) >= self.interfaces.len() {
+            return Err(SnapshotError::NoSuchInterface {
+                prefix: Prefix::host(address),
+                id: interface,
+            });
+        }
+        if mac.is_unicast() { Ok(()) } else { Err(SnapshotError::GroupMac { address, mac }) }
+    }
+}
+
+fn check_interface(place: usize, interface: &Interface) -> Result<(), SnapshotError> {
+    let name = || interface.name.clone();
+    if usize::from(interface.id.0) != place {
+        return Err(SnapshotError::OutOfOrder { name: name(), id: interface.id, place });
+    }
+    let v6 = interface.addresses.iter().any(|ours| ours.address.is_ipv6());
+    let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };
+    if interface.mtu < least {
+        return Err(SnapshotError::SmallMtu { name: name(), mtu: interface.mtu, least });
+    }
+    let bad = |ours: &&InterfaceAddress| {
+        let address = ours.address;
+        address.is_multicast()
+            || is_martian(address)
+            || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+    };
+    if let Some(ours) = interface.addresses.iter().find(bad) {
+        return Err(SnapshotError::BadAddress { name: name(), address: ours.address });
+    }
+    let broadcast = |ours: &&InterfaceAddress| {
+        let own = ours.broadcast().map(IpAddr::V4);
+        own == Some(ours.address)
+    };
+    match interface.addresses.iter().find(broadcast) {
+        Some(ours) => Err(SnapshotError::BroadcastAddress(*ours)),
+        None => Ok(()),
+    }
+}
+
+/// The value at `key` in a sorted list.
+#[inline]
+fn find<K: Ord, V: Copy>(sorted: &[(K, V)], key: K) -> Option<V> {
+    let place = sorted.partition_point(|(have, _)| *have < key);
+    sorted.get(place).filter(|(have, _)| *have == key).map(|&(_, value)| value)
+}
+
+/// What does not fit together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// More interfaces than [`MAX_INTERFACES`].
+    TooManyInterfaces(usize),
+    /// An interface whose id is not its place.
+    OutOfOrder {
+        /// The interface.
+        name: String,
+        /// Its id.
+        id: InterfaceId,
+        /// Its place.
+        place: usize,
+    },
+    /// An MTU below what the addresses' version needs.
+    SmallMtu {
+        /// The interface.
+        name: String,
+        /// Its MTU.
+        mtu: u32,
+        /// What it needs.
+        least: u32,
+    },
+    /// An address that no interface may have.
+    BadAddress {
+        /// The interface.
+        name: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address that means every station of its subnet.
+    BroadcastAddress(InterfaceAddress),
+    /// A prefix longer than the address.
+    PrefixLength(InterfaceAddress),
+    /// The same address on two interfaces, or twice on one.
+    Repeated {
+        /// The address.
+        address: IpAddr,
+        /// The one interface.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A route or a neighbour on an interface that is not there.
+    NoSuchInterface {
+        /// Where the route leads, or the neighbour.
+        prefix: Prefix,
+        /// The interface named.
+        id: InterfaceId,
+    },
+    /// A route of one IP version over an address of the other.
+    MixedVersions {
+        /// Where the route leads.
+        prefix: Prefix,
+        /// The address of the other version.
+        address: IpAddr,
+    },
+    /// A route over an address of the interface itself.
+    OwnGateway {
+        /// Where the route leads.
+        prefix: Prefix,
+        /// The gateway.
+        gateway: IpAddr,
+    },
+    /// A route over an address that no station has.
+    BadGateway {
+        /// Where the route leads.
+        prefix: Prefix,
+        /// The gateway.
+        gateway: IpAddr,
+    },
+    /// A neighbour whose station address names nobody, or many.
+    GroupMac {
+        /// The neighbour.
+        address: IpAddr,
+        /// The station address.
+        mac: MacAddr,
+    },
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyInterfaces(count) => {
+                write!(f, "{count} interfaces: one engine takes {MAX_INTERFACES}; start another")
+            }
+            Self::OutOfOrder { name, id, place } => {
+                write!(f, "{name} has id {} at place {place}: number interfaces from 0", id.0)
+            }
+            Self::SmallMtu { name, mtu, least } => write!(
+                f,
+                "{name} has MTU {mtu}, its addresses need {least}: \
+                 `ip link set {name} mtu {least}` or more"
+            ),
+            Self::BadAddress { name, address } => {
+                write!(f, "{name} can't have {address}: give it the address of one host")
+            }
+            Self::BroadcastAddress(InterfaceAddress { address, prefix_len, .. }) => write!(
+                f,
+                "{address}/{prefix_len} is the broadcast address of its subnet: \
+                 choose another, or the right prefix length"
+            ),
+            Self::PrefixLength(InterfaceAddress { address, prefix_len, .. }) => {
+                let most = if address.is_ipv4() { 32 } else { 128 };
+                write!(f, "{address}/{prefix_len}: the prefix has at most {most} bits")
+            }
+            Self::Repeated { address, first, second } if first == second => {
+                write!(f, "{address} is given twice to {first}: remove one")
+            }
+            Self::Repeated { address, first, second } => {
+                write!(f, "{address} is given to {first} and to {second}: remove one")
+            }
+            Self::NoSuchInterface { prefix, id } => {
+                write!(f, "{prefix} is over interface {}, which was not added", id.0)
+            }
+            Self::MixedVersions { prefix, address } => {
+                write!(f, "the route to {prefix} names {address}: use one IP version in a route")
+            }
+            Self::OwnGateway { prefix, gateway } => {
+                write!(f, "the route to {prefix} is over {gateway}, our own: name the router's")
+            }
+            Self::BadGateway { prefix, gateway } => {
+                write!(f, "the route to {prefix} is over {gateway}: name one router on the link")
+            }
+            Self::GroupMac { address, mac } => {
+                write!(f, "{address} can't be at {mac}: give the address of one station")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SnapshotError {}
+
+#[cfg(test)]
+mod tests;
