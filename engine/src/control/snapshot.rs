@@ -3,15 +3,19 @@
 //! A snapshot never changes. The control plane builds the next one and the worker swaps it in
 //! between two bursts, so every packet of a burst sees the same world and nobody takes a lock.
 
-use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::collections::BTreeMap;
 
+/// Collects what a snapshot is made of, and checks it.
+mod builder;
+/// What does not fit together, and how to mend it.
+mod error;
 /// Which source address goes to which destination (RFC 6724, RFC 1122).
 mod source_address;
 
 use corewire_drivers::device::LinkKind;
 
+pub use self::builder::SnapshotBuilder;
+pub use self::error::SnapshotError;
 pub use crate::ip::route::{InterfaceId, Prefix, Route, RouteTable, Via};
 use crate::packet::ethernet::MacAddr;
 
@@ -103,7 +107,7 @@ impl Snapshot {
     /// A builder for a snapshot of this generation.
     #[must_use]
     pub fn builder(generation: u32) -> SnapshotBuilder {
-        SnapshotBuilder { generation, ..SnapshotBuilder::default() }
+        SnapshotBuilder::new(generation)
     }
 
     /// The interface of that id.
@@ -306,325 +310,12 @@ impl InterfaceAddress {
     }
 }
 
-/// Collects what a snapshot is made of, and checks it.
-#[derive(Clone, Debug, Default)]
-pub struct SnapshotBuilder {
-    generation: u32,
-    interfaces: Vec<Interface>,
-    routes: Vec<Route>,
-    neighbors: BTreeMap<(InterfaceId, IpAddr), MacAddr>,
-}
-
-impl SnapshotBuilder {
-    /// Adds an interface; ids count up from 0 in the order of addition.
-    #[must_use]
-    pub fn interface(mut self, interface: Interface) -> Self {
-        self.interfaces.push(interface);
-        self
-    }
-
-    /// Adds a route. Subnets of the interfaces' addresses need none: [`build`](Self::build) adds
-    /// those, with metric 0.
-    #[must_use]
-    pub fn route(mut self, route: Route) -> Self {
-        self.routes.push(route);
-        self
-    }
-
-    /// Adds a default route over a gateway.
-    #[must_use]
-    pub fn default_route(self, interface: InterfaceId, gateway: IpAddr) -> Self {
-        let all = if gateway.is_ipv4() { Prefix::ALL_V4 } else { Prefix::ALL_V6 };
-        self.route(Route::new(all, Via::gateway(interface, gateway)))
-    }
-
-    /// Adds a neighbour's station address; a later one for the same neighbour counts.
-    #[must_use]
-    pub fn neighbor(mut self, interface: InterfaceId, address: IpAddr, mac: MacAddr) -> Self {
-        self.neighbors.insert((interface, address), mac);
-        self
-    }
-
-    /// The snapshot.
-    ///
-    /// # Errors
-    /// What does not fit together, and how to mend it.
-    pub fn build(self) -> Result<Snapshot, SnapshotError> {
-        if self.interfaces.len() > MAX_INTERFACES {
-            return Err(SnapshotError::TooManyInterfaces(self.interfaces.len()));
-        }
-        let (mut local_v4, mut local_v6) = (Vec::new(), Vec::new());
-        let mut on_link = Vec::new();
-        for (place, interface) in self.interfaces.iter().enumerate() {
-            check_interface(place, interface)?;
-            for ours in &interface.addresses {
-                match ours.address {
-                    IpAddr::V4(address) => local_v4.push((address.to_bits(), interface.id)),
-                    IpAddr::V6(address) => local_v6.push((address.to_bits(), interface.id)),
-                }
-                let subnet = ours.subnet().map_err(|_| SnapshotError::PrefixLength(*ours))?;
-                on_link.push(Route::new(subnet, Via::on_link(interface.id)));
-            }
-        }
-        local_v4.sort_unstable();
-        local_v6.sort_unstable();
-        self.check_repetition(&local_v4, &local_v6)?;
-        for route in &self.routes {
-            self.check_route(route)?;
-        }
-        let (mut neighbors_v4, mut neighbors_v6) = (Vec::new(), Vec::new());
-        for (&(interface, address), &mac) in &self.neighbors {
-            self.check_neighbor(interface, address, mac)?;
-            match address {
-                IpAddr::V4(address) => neighbors_v4.push(((interface, address.to_bits()), mac)),
-                IpAddr::V6(address) => neighbors_v6.push(((interface, address.to_bits()), mac)),
-            }
-        }
-        // Given routes first: one for a subnet of ours takes the place of the derived one.
-        let routes = RouteTable::new(self.routes.into_iter().chain(on_link));
-        Ok(Snapshot {
-            generation: self.generation,
-            interfaces: self.interfaces,
-            routes,
-            local_v4,
-            local_v6,
-            neighbors_v4,
-            neighbors_v6,
-        })
-    }
-
-    fn check_repetition(
-        &self,
-        v4: &[(u32, InterfaceId)],
-        v6: &[(u128, InterfaceId)],
-    ) -> Result<(), SnapshotError> {
-        let repeated = |address: IpAddr, first: InterfaceId, second: InterfaceId| {
-            let name = |id: InterfaceId| self.interfaces[usize::from(id.0)].name.clone();
-            SnapshotError::Repeated { address, first: name(first), second: name(second) }
-        };
-        if let Some(pair) = v4.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(repeated(Ipv4Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1));
-        }
-        let same = |pair: &&[(u128, InterfaceId)]| {
-            let link_local = Ipv6Addr::from_bits(pair[0].0).is_unicast_link_local();
-            pair[0].0 == pair[1].0 && (!link_local || pair[0].1 == pair[1].1)
-        };
-        match v6.windows(2).find(same) {
-            Some(pair) => {
-                Err(repeated(Ipv6Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn check_route(&self, route: &Route) -> Result<(), SnapshotError> {
-        let Some(via) = route.via else { return Ok(()) };
-        let prefix = route.destination;
-        let interface = self
-            .interfaces
-            .get(usize::from(via.interface.0))
-            .ok_or(SnapshotError::NoSuchInterface { prefix, id: via.interface })?;
-        for address in [via.next_hop, via.source].into_iter().flatten() {
-            if address.is_ipv4() != prefix.address().is_ipv4() {
-                return Err(SnapshotError::MixedVersions { prefix, address });
-            }
-        }
-        match via.next_hop {
-            Some(gateway) if interface.has_address(gateway) => {
-                Err(SnapshotError::OwnGateway { prefix, gateway })
-            }
-            Some(gateway) if gateway.is_multicast() || is_martian(gateway) => {
-                Err(SnapshotError::BadGateway { prefix, gateway })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_neighbor(
-        &self,
-        interface: InterfaceId,
-        address: IpAddr,
-        mac: MacAddr,
-    ) -> Result<(), SnapshotError> {
-        if usize::from(interface.0) >= self.interfaces.len() {
-            return Err(SnapshotError::NoSuchInterface {
-                prefix: Prefix::host(address),
-                id: interface,
-            });
-        }
-        if mac.is_unicast() { Ok(()) } else { Err(SnapshotError::GroupMac { address, mac }) }
-    }
-}
-
-fn check_interface(place: usize, interface: &Interface) -> Result<(), SnapshotError> {
-    let name = || interface.name.clone();
-    if usize::from(interface.id.0) != place {
-        return Err(SnapshotError::OutOfOrder { name: name(), id: interface.id, place });
-    }
-    let v6 = interface.addresses.iter().any(|ours| ours.address.is_ipv6());
-    let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };
-    if interface.mtu < least {
-        return Err(SnapshotError::SmallMtu { name: name(), mtu: interface.mtu, least });
-    }
-    let bad = |ours: &&InterfaceAddress| {
-        let address = ours.address;
-        address.is_multicast()
-            || is_martian(address)
-            || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
-    };
-    if let Some(ours) = interface.addresses.iter().find(bad) {
-        return Err(SnapshotError::BadAddress { name: name(), address: ours.address });
-    }
-    let broadcast = |ours: &&InterfaceAddress| {
-        let own = ours.broadcast().map(IpAddr::V4);
-        own == Some(ours.address)
-    };
-    match interface.addresses.iter().find(broadcast) {
-        Some(ours) => Err(SnapshotError::BroadcastAddress(*ours)),
-        None => Ok(()),
-    }
-}
-
 /// The value at `key` in a sorted list.
 #[inline]
 fn find<K: Ord, V: Copy>(sorted: &[(K, V)], key: K) -> Option<V> {
     let place = sorted.partition_point(|(have, _)| *have < key);
     sorted.get(place).filter(|(have, _)| *have == key).map(|&(_, value)| value)
 }
-
-/// What does not fit together.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// More interfaces than [`MAX_INTERFACES`].
-    TooManyInterfaces(usize),
-    /// An interface whose id is not its place.
-    OutOfOrder {
-        /// The interface.
-        name: String,
-        /// Its id.
-        id: InterfaceId,
-        /// Its place.
-        place: usize,
-    },
-    /// An MTU below what the addresses' version needs.
-    SmallMtu {
-        /// The interface.
-        name: String,
-        /// Its MTU.
-        mtu: u32,
-        /// What it needs.
-        least: u32,
-    },
-    /// An address that no interface may have.
-    BadAddress {
-        /// The interface.
-        name: String,
-        /// The address.
-        address: IpAddr,
-    },
-    /// An address that means every station of its subnet.
-    BroadcastAddress(InterfaceAddress),
-    /// A prefix longer than the address.
-    PrefixLength(InterfaceAddress),
-    /// The same address on two interfaces, or twice on one.
-    Repeated {
-        /// The address.
-        address: IpAddr,
-        /// The one interface.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A route or a neighbour on an interface that is not there.
-    NoSuchInterface {
-        /// Where the route leads, or the neighbour.
-        prefix: Prefix,
-        /// The interface named.
-        id: InterfaceId,
-    },
-    /// A route of one IP version over an address of the other.
-    MixedVersions {
-        /// Where the route leads.
-        prefix: Prefix,
-        /// The address of the other version.
-        address: IpAddr,
-    },
-    /// A route over an address of the interface itself.
-    OwnGateway {
-        /// Where the route leads.
-        prefix: Prefix,
-        /// The gateway.
-        gateway: IpAddr,
-    },
-    /// A route over an address that no station has.
-    BadGateway {
-        /// Where the route leads.
-        prefix: Prefix,
-        /// The gateway.
-        gateway: IpAddr,
-    },
-    /// A neighbour whose station address names nobody, or many.
-    GroupMac {
-        /// The neighbour.
-        address: IpAddr,
-        /// The station address.
-        mac: MacAddr,
-    },
-}
-
-impl fmt::Display for SnapshotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyInterfaces(count) => {
-                write!(f, "{count} interfaces: one engine takes {MAX_INTERFACES}; start another")
-            }
-            Self::OutOfOrder { name, id, place } => {
-                write!(f, "{name} has id {} at place {place}: number interfaces from 0", id.0)
-            }
-            Self::SmallMtu { name, mtu, least } => write!(
-                f,
-                "{name} has MTU {mtu}, its addresses need {least}: \
-                 `ip link set {name} mtu {least}` or more"
-            ),
-            Self::BadAddress { name, address } => {
-                write!(f, "{name} can't have {address}: give it the address of one host")
-            }
-            Self::BroadcastAddress(InterfaceAddress { address, prefix_len, .. }) => write!(
-                f,
-                "{address}/{prefix_len} is the broadcast address of its subnet: \
-                 choose another, or the right prefix length"
-            ),
-            Self::PrefixLength(InterfaceAddress { address, prefix_len, .. }) => {
-                let most = if address.is_ipv4() { 32 } else { 128 };
-                write!(f, "{address}/{prefix_len}: the prefix has at most {most} bits")
-            }
-            Self::Repeated { address, first, second } if first == second => {
-                write!(f, "{address} is given twice to {first}: remove one")
-            }
-            Self::Repeated { address, first, second } => {
-                write!(f, "{address} is given to {first} and to {second}: remove one")
-            }
-            Self::NoSuchInterface { prefix, id } => {
-                write!(f, "{prefix} is over interface {}, which was not added", id.0)
-            }
-            Self::MixedVersions { prefix, address } => {
-                write!(f, "the route to {prefix} names {address}: use one IP version in a route")
-            }
-            Self::OwnGateway { prefix, gateway } => {
-                write!(f, "the route to {prefix} is over {gateway}, our own: name the router's")
-            }
-            Self::BadGateway { prefix, gateway } => {
-                write!(f, "the route to {prefix} is over {gateway}: name one router on the link")
-            }
-            Self::GroupMac { address, mac } => {
-                write!(f, "{address} can't be at {mac}: give the address of one station")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SnapshotError {}
 
 #[cfg(test)]
 mod tests;
