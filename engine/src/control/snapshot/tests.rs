@@ -28,7 +28,7 @@ fn error(builder: SnapshotBuilder) -> String {
 #[test]
 fn local_broadcast_and_group_addresses_are_told_apart() {
     let group = ip("239.1.2.3");
-    let mut a = two().interfaces.remove(0);
+    let mut a = two().build().unwrap().interfaces.remove(0);
     a.groups.push(group);
     let snapshot = Snapshot::builder(1).interface(a).build().unwrap();
     for (address, on) in [("10.0.0.1", Some(A)), ("2001:db8::1", Some(A)), ("10.0.0.2", None)] {
@@ -139,7 +139,7 @@ fn ipv6_sources_follow_rfc_6724() {
 
 #[test]
 fn a_deprecated_address_is_chosen_last() {
-    let mut a = two().interfaces.remove(0).with_address(ip("2001:db8:0:1::1"), 64);
+    let mut a = two().build().unwrap().interfaces.remove(0).with_address(ip("2001:db8:0:1::1"), 64);
     a.addresses[2].deprecated = true;
     let snapshot = Snapshot::builder(1).interface(a).build().unwrap();
     let way = snapshot.route(ip("2001:db8::9")).unwrap();
