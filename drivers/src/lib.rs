@@ -11,3 +11,5 @@ pub mod device;
 pub mod env;
 /// Frames: one mapped region, a state a frame, a core's pool, packets of 1 to 18 frames.
 pub mod mem;
+/// Hand-off rings: 16-byte entries between a worker and an application.
+pub mod ring;
