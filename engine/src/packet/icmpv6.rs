@@ -1,4 +1,4 @@
-//! ICMP for IPv6 (RFC 4443). Neighbour discovery, which it carries: [`ndp`](super::ndp).
+//! ICMP for IPv6 (RFC 4443). Neighbour discovery, which it carries: [`ndp`](crate::packet::ndp).
 
 use super::checksum::Sum;
 use super::icmp::Echo;

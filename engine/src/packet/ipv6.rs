@@ -1,5 +1,5 @@
 //! The IPv6 header (RFC 8200). What may stand behind it:
-//! [`ipv6_extensions`](super::ipv6_extensions).
+//! [`ipv6_extensions`](crate::packet::ipv6_extensions).
 
 use core::net::Ipv6Addr;
 

@@ -1,4 +1,4 @@
-//! The TCP header (RFC 9293 §3.1). Its options: [`tcp_options`](super::tcp_options).
+//! The TCP header (RFC 9293 §3.1). Its options: [`tcp_options`](crate::packet::tcp_options).
 
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
