@@ -8,9 +8,12 @@ pub mod drop_reason;
 pub mod limits;
 /// The random number generator, seeded once.
 pub mod rng;
+/// What happened how often.
+pub mod stats;
 /// The processor's time-stamp counter.
 mod tsc;
 
 pub use clock::{Clock, Instant};
 pub use drop_reason::DropReason;
 pub use rng::Rng;
+pub use stats::{Counter, Counters};
