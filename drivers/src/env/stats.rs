@@ -219,13 +219,13 @@ impl Counters {
 
     /// A packet died.
     #[inline]
-    pub fn dropped(&self, reason: DropReason) {
-        self.dropped_many(reason, 1);
+    pub fn add_drop(&self, reason: DropReason) {
+        self.add_drops(reason, 1);
     }
 
     /// `count` packets died.
     #[inline]
-    pub fn dropped_many(&self, reason: DropReason, count: u64) {
+    pub fn add_drops(&self, reason: DropReason, count: u64) {
         add(&self.values()[Counter::ALL.len() + reason as usize], count);
     }
 

@@ -207,7 +207,7 @@ mod tests {
     fn written() -> Vec<u8> {
         let counters = Counters::memfd(3).unwrap();
         counters.add(Counter::UdpOut, 5);
-        counters.dropped_many(DropReason::UdpNoSocket, 2);
+        counters.add_drops(DropReason::UdpNoSocket, 2);
         bytes_of(&counters)
     }
 

@@ -7,8 +7,8 @@ fn counters_add_set_and_name_drops() {
     counters.add(Counter::RxPackets, 1);
     counters.set(Counter::FramesFree, 9);
     counters.set(Counter::FramesFree, 7);
-    counters.dropped(DropReason::NoRoute);
-    counters.dropped_many(DropReason::Shutdown, 3);
+    counters.add_drop(DropReason::NoRoute);
+    counters.add_drops(DropReason::Shutdown, 3);
     assert_eq!(counters.get(Counter::RxPackets), 65);
     assert_eq!(counters.get(Counter::FramesFree), 7);
     assert_eq!(counters.drops(DropReason::NoRoute), 1);
