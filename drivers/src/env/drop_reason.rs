@@ -97,6 +97,8 @@ drop_reasons! {
     HostileEntry = "hostile_entry",
     /// The socket was closed while the packet was on its way.
     SocketClosed = "socket_closed",
+    /// To a broadcast address, from a socket that has not asked for that (SO_BROADCAST).
+    BroadcastNotAllowed = "broadcast_not_allowed",
     /// No route leads to the destination.
     NoRoute = "no_route",
     /// The neighbour did not answer.

@@ -87,6 +87,13 @@ impl Frame {
         true
     }
 
+    /// Grows by `count` bytes at the end. What lies outside of the frame is caught where the bytes
+    /// are asked for.
+    #[inline]
+    pub const fn grow(&mut self, count: u16) {
+        self.len = self.len.saturating_add(count);
+    }
+
     /// Gives up all but the first `len` bytes; no change when there are no more than that.
     #[inline]
     pub const fn truncate(&mut self, len: u16) {
@@ -184,6 +191,16 @@ impl Packet {
             self.total += count as u32;
         }
         pushed
+    }
+
+    /// Grows a packet of one frame by `count` bytes at the end; no change when it has more. What
+    /// lies outside of the frame is caught where the bytes are asked for.
+    #[inline]
+    pub const fn grow(&mut self, count: u16) {
+        if self.frames == 1 {
+            self.first.grow(count);
+            self.total = self.first.len as u32;
+        }
     }
 
     /// Says that the frames are still needed when they are sent: they come back from

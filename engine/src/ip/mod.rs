@@ -1,4 +1,13 @@
-//! IP: validation, routes, and what both versions share on the way in and out.
+//! The network layer: IPv4 (RFC 791, RFC 1122 §3). IPv6 has its formats, and comes later.
 
+/// ICMP: echo, and errors within a rate.
+pub mod icmp;
+/// Packets in: valid? ours?
+pub mod input;
+/// Packets out: the way, and the header.
+pub mod output;
 /// Which way a packet leaves.
 pub mod route;
+
+pub use input::Received;
+pub use output::{Ip, Path};

@@ -1,0 +1,97 @@
+//! ARP: who has which address (RFC 826, RFC 5227).
+
+use std::net::IpAddr;
+
+use corewire_drivers::env::{Counter, Instant};
+use corewire_drivers::mem::Packet;
+
+use super::Link;
+use super::neighbor::Evidence;
+use crate::control::snapshot::{InterfaceId, Resolution};
+use crate::link::input::Inbound;
+use crate::packet::arp::{self, Purpose};
+use crate::packet::ethernet::{EtherType, Header, MacAddr};
+use crate::packet::vlan::Tags;
+use crate::packet::{DropReason, ethernet};
+
+/// An ARP packet came in: learn from it, and answer it in its own frame.
+///
+/// `packet` starts behind the Ethernet header.
+pub(super) fn input(
+    link: &mut Link,
+    now: Instant,
+    interface: InterfaceId,
+    packet: &mut Packet,
+) -> Result<Inbound, DropReason> {
+    let message = arp::Packet::parse(link.pool.bytes(packet))?;
+    link.counters.add(Counter::ArpIn, 1);
+    let Some(ours) = link.snapshot.interface(interface) else {
+        return Err(DropReason::ArpNotForUs);
+    };
+    if ours.resolution != Resolution::Engine || message.sender_mac == ours.mac {
+        return Err(DropReason::ArpNotForUs);
+    }
+    let (mac, for_us) = (ours.mac, ours.has_address(IpAddr::V4(message.target_ip)));
+    let evidence = match message.purpose() {
+        Purpose::Reply if for_us => Evidence::Answer,
+        Purpose::Request if for_us => Evidence::Unsolicited,
+        Purpose::Announcement => return announced(link, now, interface, &message),
+        Purpose::Probe if for_us => return Ok(answer(link, packet, &message, mac)),
+        _ => return Err(DropReason::ArpNotForUs),
+    };
+    link.learn(now, interface, IpAddr::V4(message.sender_ip), message.sender_mac, evidence);
+    if evidence == Evidence::Answer {
+        return Ok(Inbound::Done);
+    }
+    Ok(answer(link, packet, &message, mac))
+}
+
+/// A gratuitous ARP may refresh what we know and never makes an entry: else anyone could fill the
+/// table with strangers. One that claims our own address is counted.
+fn announced(
+    link: &mut Link,
+    now: Instant,
+    interface: InterfaceId,
+    message: &arp::Packet,
+) -> Result<Inbound, DropReason> {
+    let sender = IpAddr::V4(message.sender_ip);
+    if link.snapshot.is_local(sender).is_some() {
+        link.counters.add(Counter::AddressConflicts, 1);
+        return Err(DropReason::ArpNotForUs);
+    }
+    if !link.neighbors.knows(interface, sender) {
+        return Err(DropReason::ArpNotForUs);
+    }
+    link.learn(now, interface, sender, message.sender_mac, Evidence::Unsolicited);
+    Ok(Inbound::Done)
+}
+
+fn answer(link: &Link, packet: &mut Packet, message: &arp::Packet, mac: MacAddr) -> Inbound {
+    link.counters.add(Counter::ArpOut, 1);
+    message.reply(mac).emit(link.pool.bytes_mut(packet));
+    Inbound::Answer(message.sender_mac, EtherType::ARP)
+}
+
+/// Writes the question for `target` into an empty frame, Ethernet header included.
+pub(super) fn solicit(
+    link: &Link,
+    packet: &mut Packet,
+    interface: InterfaceId,
+    target: std::net::Ipv4Addr,
+    known: Option<MacAddr>,
+) -> Result<(), DropReason> {
+    let ours = link.snapshot.interface(interface).ok_or(DropReason::NoRoute)?;
+    // RFC 1122 §3.3.4.3: from the address of ours that the neighbour shares a network with.
+    let source = ours.ipv4_towards(target).ok_or(DropReason::NoRoute)?;
+    let bytes = link.pool.bytes_mut(packet);
+    let header = Header {
+        destination: known.unwrap_or(MacAddr::BROADCAST),
+        source: ours.mac,
+        ether_type: EtherType::ARP,
+        tags: Tags::NONE,
+    };
+    header.emit(bytes);
+    arp::Packet::request(ours.mac, source, target).emit(&mut bytes[ethernet::HEADER_LEN..]);
+    link.counters.add(Counter::ArpOut, 1);
+    Ok(())
+}
