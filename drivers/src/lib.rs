@@ -3,6 +3,8 @@
 //! Useful alone, as a safe AF_XDP crate. The modules stand in the order in which a packet
 //! meets them.
 
+/// AF_XDP: NIC queues, and which packets come to them.
+pub mod af_xdp;
 /// Two devices joined in memory.
 pub mod cable;
 /// The seam: what a source and sink of frames must provide.
@@ -11,5 +13,7 @@ pub mod device;
 pub mod env;
 /// Frames: one mapped region, a state a frame, a core's pool, packets of 1 to 18 frames.
 pub mod mem;
+/// Network interfaces: what the kernel knows about them.
+pub mod nic;
 /// Hand-off rings: 16-byte entries between a worker and an application.
 pub mod ring;

@@ -73,6 +73,15 @@ impl Mapping {
         sys::map(Some(file.into()), len, Pages::Plain)
     }
 
+    /// `len` bytes at `offset` of what `fd` maps: the rings of an AF_XDP socket. The mapping keeps
+    /// the socket alive, not the descriptor.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(crate) fn socket(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        sys::map_socket(fd, offset, len)
+    }
+
     /// Bytes mapped.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -166,7 +175,7 @@ const HUGE_PAGE: usize = 2 << 20;
 
 #[cfg(not(miri))]
 mod sys {
-    use super::{File, Mapping, NonNull, OwnedFd, Pages, io};
+    use super::{AsFd, BorrowedFd, File, Mapping, NonNull, OwnedFd, Pages, io};
     use std::os::fd::{AsRawFd, FromRawFd};
 
     pub(super) fn memfd(name: &std::ffi::CStr, len: usize, huge: bool) -> io::Result<Mapping> {
@@ -191,12 +200,23 @@ mod sys {
                 "an empty file can't be mapped",
             ));
         }
+        let start = map_at(fd.as_ref().map(AsFd::as_fd), 0, len)?;
+        Ok(Mapping { start, len, fd, pages, owner: std::process::id() })
+    }
+
+    pub(super) fn map_socket(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Mapping> {
+        let start = map_at(Some(fd), offset, len)?;
+        Ok(Mapping { start, len, fd: None, pages: Pages::Plain, owner: std::process::id() })
+    }
+
+    fn map_at(fd: Option<BorrowedFd<'_>>, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
         let raw = fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         let anonymous = if fd.is_none() { libc::MAP_ANONYMOUS } else { 0 };
         let flags = libc::MAP_SHARED | libc::MAP_POPULATE | anonymous;
         let (null, access) = (std::ptr::null_mut(), libc::PROT_READ | libc::PROT_WRITE);
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: a fresh mapping at an address that the kernel chooses aliases nothing of ours.
-        let start = unsafe { libc::mmap(null, len, access, flags, raw, 0) };
+        let start = unsafe { libc::mmap(null, len, access, flags, raw, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -204,8 +224,7 @@ mod sys {
         // SAFETY: the range is the mapping made above. The result is of no matter: without the
         // advice a child merely sees the memory.
         unsafe { libc::madvise(start, len, libc::MADV_DONTFORK) };
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
-        Ok(Mapping { start, len, fd, pages, owner: std::process::id() })
+        NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))
     }
 
     pub(super) fn unmap(start: NonNull<u8>, len: usize) {
@@ -218,7 +237,7 @@ mod sys {
 /// Miri knows no memfd: the same memory from the allocator.
 #[cfg(miri)]
 mod sys {
-    use super::{Mapping, NonNull, OwnedFd, PAGE, Pages, io};
+    use super::{BorrowedFd, Mapping, NonNull, OwnedFd, PAGE, Pages, io};
     use std::alloc::{Layout, alloc_zeroed, dealloc};
 
     pub(super) fn memfd(_name: &std::ffi::CStr, len: usize, _huge: bool) -> io::Result<Mapping> {
@@ -231,6 +250,14 @@ mod sys {
         let start = unsafe { alloc_zeroed(layout) };
         let start = NonNull::new(start).ok_or_else(|| io::Error::other("out of memory"))?;
         Ok(Mapping { start, len, fd, pages, owner: std::process::id() })
+    }
+
+    pub(super) fn map_socket(
+        _fd: BorrowedFd<'_>,
+        _offset: u64,
+        _len: usize,
+    ) -> io::Result<Mapping> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(super) fn unmap(start: NonNull<u8>, len: usize) {

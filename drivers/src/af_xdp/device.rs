@@ -1,0 +1,492 @@
+//! One queue of a network interface as a [`Device`].
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::{Limits, Queue};
+use super::socket::{Mode, Request, RingSizes, Socket};
+use super::{Attachment, BusyPoll, Error, Steering, busy_poll, diagnose, sys};
+use crate::device::{Burst, Capabilities, Device, DeviceCounts, DeviceState, LinkKind};
+use crate::env::Instant;
+use crate::env::limits::{BURST, HEADROOM, MAX_PACKET_FRAMES, RESERVE};
+use crate::mem::{Pool, Region};
+use crate::nic::Interface;
+
+/// Packets that full bursts may gather before one system call sends them. More, and the first
+/// waits longer for the last; fewer, and more calls a packet. A burst that is not full is sent
+/// at once, with all before it.
+const KICK_PACKETS: usize = 2 * BURST;
+
+/// How often the device looks whether its interface is still there: poll(2) does not tell. One
+/// system call of 0.2 µs; ten of these are half a second, within which sockets must know.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+/// Busy polling of an empty queue: as often as Firedancer does, which measured it on ixgbe,
+/// mlx5 and i40e. More often costs system calls, more rarely latency.
+const BUSY_POLL_EVERY: Duration = Duration::from_micros(5);
+
+/// Refused kicks in a row, none of them sending anything, after which the socket is given up. An
+/// invalid descriptor blocks the ring for ever (net/xdp/xsk.c, TX metadata on a plain UMEM).
+const REFUSALS_MAX: u32 = 16;
+
+/// What one VLAN tag adds to a frame; the kernel sends up to the MTU and one tag
+/// (VLAN_HLEN in is_skb_forwardable).
+const VLAN_TAG: usize = 4;
+const ETHERNET: usize = 14;
+
+/// How a queue is to be opened: see [`AfXdp::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is opened"]
+pub struct Builder {
+    interface: String,
+    queue: u32,
+    request: Request,
+    fill_target: Option<u32>,
+    steering: Option<Steering>,
+    attachment: Option<Arc<Attachment>>,
+    busy_poll: Option<BusyPoll>,
+}
+
+impl Builder {
+    /// Which queue of the interface; 0 without this.
+    pub const fn queue(mut self, queue: u32) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// How frames come to us; [`Mode::Copy`] without this.
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.request.mode = mode;
+        self
+    }
+
+    /// Entries of the four rings.
+    pub const fn rings(mut self, sizes: RingSizes) -> Self {
+        self.request.sizes = sizes;
+        self
+    }
+
+    /// Free frames to keep with the kernel; as many as the RX ring has entries without this, or
+    /// half of the region if that is less. Fewer stay in the cache, and overrun sooner.
+    pub const fn fill_target(mut self, frames: u32) -> Self {
+        self.fill_target = Some(frames);
+        self
+    }
+
+    /// Which packets come to us: attaches a program for this queue alone. Without this or
+    /// [`attachment`](Self::attachment) none come, and the queue only sends.
+    pub fn steering(mut self, steering: Steering) -> Self {
+        self.steering = Some(steering);
+        self
+    }
+
+    /// The program that this queue shares with others of the interface. Its mode is the queue's.
+    pub fn attachment(mut self, attachment: &Arc<Attachment>) -> Self {
+        self.request.mode = attachment.mode();
+        self.attachment = Some(attachment.clone());
+        self
+    }
+
+    /// Packets of several buffers, received and sent: jumbo frames (Linux 6.6).
+    pub const fn multi_buffer(mut self) -> Self {
+        self.request.multi_buffer = true;
+        self
+    }
+
+    /// The worker's system calls poll the NIC. Not useful in copy mode.
+    pub const fn busy_poll(mut self, busy_poll: BusyPoll) -> Self {
+        self.busy_poll = Some(busy_poll);
+        self
+    }
+
+    /// Opens the queue, with frames of `pool`.
+    ///
+    /// # Errors
+    /// Each with its cause and remedy: see [`Error`].
+    pub fn open(self, pool: &mut Pool) -> Result<AfXdp, Error> {
+        self.open_with(pool, None)
+    }
+
+    /// Opens the queue in the same UMEM as `other`, which is another queue or another device with
+    /// the same pool: frames received on one go out on the other without a copy. Mode,
+    /// multi-buffer and need-wakeup are those of `other`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); and when `other` has another pool, mode, or is closed.
+    pub fn open_sharing(self, pool: &mut Pool, other: &AfXdp) -> Result<AfXdp, Error> {
+        let refuse = |message: &str| Err(Error::Settings(message.into()));
+        let Some(open) = &other.open else {
+            return refuse("the queue whose frames are to be shared is closed");
+        };
+        if !Arc::ptr_eq(&open.region, pool.region()) {
+            return refuse("queues share frames only within one pool");
+        }
+        if open.mode != self.request.mode {
+            return refuse("queues that share frames have the same mode");
+        }
+        self.open_with(pool, Some(&open.socket))
+    }
+
+    fn open_with(mut self, pool: &mut Pool, umem: Option<&Socket>) -> Result<AfXdp, Error> {
+        self.request.sizes.check()?;
+        let interface = diagnose::find(&self.interface)?;
+        diagnose::check(&interface, &self.request, pool.region())?;
+        let (socket, rings) = Socket::new(pool.region(), &self.request, umem.is_some())?;
+        if let Some(busy_poll) = self.busy_poll {
+            busy_poll.apply(socket.as_fd())?;
+        }
+        let mut queue = Queue::new(rings, pool.region(), self.limits(&interface, pool.region()));
+        // Before bind, even when we only send: some drivers fill an empty ring with buffers of
+        // their own, and keep them (ice, i40e).
+        queue.prime(pool);
+        let bound = self.bind(&interface, &socket, umem).and_then(|()| {
+            self.attachment = match (self.attachment.take(), &self.steering) {
+                (None, Some(steering)) => {
+                    Some(Attachment::new(&self.interface, self.request.mode, steering)?)
+                }
+                (attachment, _) => attachment,
+            };
+            let connect =
+                |attachment: &Arc<Attachment>| attachment.connect(self.queue, socket.as_fd());
+            self.attachment.as_ref().map_or(Ok(()), connect)
+        });
+        let open = Open {
+            attachment: self.attachment,
+            queue_id: self.queue,
+            queue,
+            socket,
+            region: pool.region().clone(),
+            mode: self.request.mode,
+        };
+        if let Err(error) = bound {
+            open.close(Some(pool)).0.give_back(pool);
+            return Err(error);
+        }
+        Ok(AfXdp::new(open, &interface, self.request.multi_buffer, self.busy_poll.is_some()))
+    }
+
+    fn bind(
+        &self,
+        interface: &Interface,
+        socket: &Socket,
+        umem: Option<&Socket>,
+    ) -> Result<(), Error> {
+        let mode = self.request.mode;
+        socket
+            .bind(interface.index, self.queue, &self.request, umem.map(AsFd::as_fd))
+            .map_err(|error| diagnose::bind(interface, self.queue, mode, error))?;
+        let granted = socket
+            .is_zero_copy()
+            .map_err(|source| Error::System { action: "read the socket's mode", source })?;
+        if granted != (mode == Mode::ZeroCopy) {
+            let driver = diagnose::driver(interface);
+            return Err(Error::NoZeroCopy { interface: interface.name.clone(), driver });
+        }
+        Ok(())
+    }
+
+    fn limits(&self, interface: &Interface, region: &Region) -> Limits {
+        let most = (region.frame_count() / 2).saturating_sub(RESERVE as u32);
+        let wanted = self.fill_target.unwrap_or_else(|| self.request.sizes.rx.min(most));
+        Limits {
+            fill_target: wanted.min(self.request.sizes.fill),
+            tx_bytes_max: interface.mtu as usize + ETHERNET + VLAN_TAG,
+            tx_frames_max: if self.request.multi_buffer { MAX_PACKET_FRAMES } else { 1 },
+        }
+    }
+}
+
+/// What must go in this order: no packets come any more, rings, socket, memory.
+#[derive(Debug)]
+struct Open {
+    attachment: Option<Arc<Attachment>>,
+    queue_id: u32,
+    queue: Queue,
+    socket: Socket,
+    region: Arc<Region>,
+    mode: Mode,
+}
+
+impl Open {
+    /// Detaches, unmaps, closes: in the only order that frees the queue. A ring that is mapped
+    /// keeps the socket alive, and with it the queue taken.
+    fn close(self, pool: Option<&mut Pool>) -> (super::queue::Lent, DeviceCounts) {
+        let Self { attachment, queue_id, queue, socket, region, .. } = self;
+        if let Some(attachment) = attachment {
+            // The last one to hold the program drops it, link first: then no packet is on its
+            // way when the socket goes.
+            if Arc::strong_count(&attachment) > 1 {
+                attachment.disconnect(queue_id);
+            }
+            drop(attachment);
+        }
+        let left = queue.close(pool);
+        drop(socket);
+        drop(region);
+        left
+    }
+}
+
+/// One queue of a network interface.
+///
+/// Dropping it gives the queue back to the kernel; [`release`](Device::release) before that
+/// returns its frames to the pool, which otherwise are lost until the region goes.
+#[derive(Debug)]
+pub struct AfXdp {
+    open: Option<Open>,
+    capabilities: Capabilities,
+    state: DeviceState,
+    /// What the queue had counted when it was closed.
+    last_counts: DeviceCounts,
+    polls_busily: bool,
+    next_probe: Instant,
+    next_busy_poll: Instant,
+    /// Packets in the TX ring of which the kernel has not been told.
+    unkicked: usize,
+    /// The TX ring may hold something that the kernel has not taken.
+    pending: bool,
+    /// Something was sent since the last [`reclaim`](Device::reclaim).
+    sent_this_turn: bool,
+    refusals: u32,
+}
+
+impl AfXdp {
+    /// A queue of `interface`, to be set up and opened.
+    pub fn builder(interface: &str) -> Builder {
+        Builder {
+            interface: interface.into(),
+            queue: 0,
+            request: Request { mode: Mode::Copy, sizes: RingSizes::default(), multi_buffer: false },
+            fill_target: None,
+            steering: None,
+            attachment: None,
+            busy_poll: None,
+        }
+    }
+
+    fn new(open: Open, interface: &Interface, multi_buffer: bool, polls_busily: bool) -> Self {
+        let capabilities = Capabilities {
+            link: LinkKind::Ethernet,
+            mac: interface.mac,
+            mtu: interface.mtu as usize,
+            max_tx_frames: if multi_buffer { MAX_PACKET_FRAMES } else { 1 },
+            checksums_trusted: false,
+            name: format!("{} queue {} ({})", interface.name, open.queue_id, open.mode.name()),
+        };
+        Self {
+            open: Some(open),
+            capabilities,
+            state: if interface.is_up { DeviceState::Up } else { DeviceState::Down },
+            last_counts: DeviceCounts::default(),
+            polls_busily,
+            next_probe: Instant::ZERO,
+            next_busy_poll: Instant::ZERO,
+            unkicked: 0,
+            pending: false,
+            sent_this_turn: false,
+            refusals: 0,
+        }
+    }
+
+    /// How frames come from the NIC, as the kernel granted it; `None` when closed.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        self.open.as_ref().map(|open| open.mode)
+    }
+
+    /// The program that this queue gets its packets from.
+    #[must_use]
+    pub fn attachment(&self) -> Option<&Arc<Attachment>> {
+        self.open.as_ref()?.attachment.as_ref()
+    }
+
+    /// Descriptors that one system call may send in copy mode: the whole ring where the kernel
+    /// has XDP_MAX_TX_SKB_BUDGET (Linux 6.17), else 32.
+    #[must_use]
+    pub fn tx_budget(&self) -> u32 {
+        self.open.as_ref().map_or(0, |open| open.socket.tx_budget)
+    }
+
+    /// Whether the queue has a NAPI, without which busy polling does nothing. In copy mode it is
+    /// known only after the first packet.
+    #[must_use]
+    pub fn can_busy_poll(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| busy_poll::is_effective(open.socket.as_fd()))
+    }
+
+    /// Makes the kernel take what the TX ring holds: once, or as often as it takes only a part.
+    fn kick(&mut self) {
+        self.unkicked = 0;
+        let Some(open) = &mut self.open else { return };
+        let mut left = open.queue.rings.tx.pending();
+        // Zero-copy drivers that are at work do not want to be told.
+        while left > 0 && open.queue.rings.tx.needs_wakeup() {
+            open.queue.counts.syscalls += 1;
+            let result = sys::wake_tx(open.socket.as_fd());
+            let before = std::mem::replace(&mut left, open.queue.rings.tx.pending());
+            let moved = left != before;
+            self.refusals = if moved { 0 } else { self.refusals };
+            match result.map_err(|error| error.raw_os_error()) {
+                // Queued; the kernel takes at most its budget in one call, and in zero-copy mode
+                // only starts the NIC.
+                Ok(()) | Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)) => {}
+                // The device has dropped a packet; its frame comes back all the same.
+                Err(Some(libc::EBUSY)) => open.queue.counts.tx_dropped += 1,
+                Err(Some(libc::ENETDOWN)) => {
+                    self.state = DeviceState::Down;
+                    break;
+                }
+                Err(Some(libc::ENXIO | libc::ENODEV | libc::EBADF)) => {
+                    self.state = DeviceState::Gone;
+                    break;
+                }
+                Err(_) => {
+                    self.refusals += 1;
+                    if self.refusals >= REFUSALS_MAX {
+                        self.state = DeviceState::Gone;
+                    }
+                    break;
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.pending = left > 0;
+    }
+
+    /// Looks whether the interface is still there and up.
+    #[cold]
+    fn probe(&mut self, now: Instant) {
+        self.next_probe = now + PROBE_EVERY;
+        let Some(open) = &mut self.open else { return };
+        open.queue.counts.syscalls += 1;
+        // Receives nothing: it checks the binding and IFF_UP first (xsk_check_common).
+        let result = sys::wake_rx(open.socket.as_fd());
+        self.state = match result.map_err(|error| error.raw_os_error()) {
+            _ if self.state == DeviceState::Gone => DeviceState::Gone,
+            Err(Some(libc::ENETDOWN)) => DeviceState::Down,
+            Err(Some(libc::ENXIO | libc::ENODEV | libc::EBADF)) => DeviceState::Gone,
+            _ => DeviceState::Up,
+        };
+    }
+
+    /// Wakes the driver when it waits for the fill ring, and polls it when that is our job.
+    #[inline]
+    fn wake_receive(&mut self, now: Instant, received: usize) {
+        let Some(open) = &mut self.open else { return };
+        let polls = self.polls_busily && received == 0 && now >= self.next_busy_poll;
+        if polls || open.queue.rings.fill.needs_wakeup() {
+            self.next_busy_poll = now + BUSY_POLL_EVERY;
+            open.queue.counts.syscalls += 1;
+            // Errors are the probe's business.
+            let _ = sys::wake_rx(open.socket.as_fd());
+        }
+    }
+}
+
+impl Device for AfXdp {
+    fn rx_burst(&mut self, now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
+        if now >= self.next_probe {
+            self.probe(now);
+        }
+        let Some(open) = &mut self.open else { return 0 };
+        let received = open.queue.receive(pool, burst);
+        open.queue.refill(pool);
+        self.wake_receive(now, received);
+        received
+    }
+
+    fn tx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
+        if self.state != DeviceState::Up {
+            return 0;
+        }
+        let Some(open) = &mut self.open else { return 0 };
+        // The kernel reserves room in the completion ring before it sends.
+        open.queue.complete(pool);
+        let offered = burst.len();
+        let taken = open.queue.transmit(pool, burst);
+        self.unkicked += taken;
+        self.pending |= taken > 0;
+        self.sent_this_turn |= taken > 0;
+        let goes_on = offered == BURST && taken == offered && self.unkicked < KICK_PACKETS;
+        if offered > 0 && !goes_on {
+            self.kick();
+        }
+        taken
+    }
+
+    fn reclaim(&mut self, _now: Instant, pool: &mut Pool) -> usize {
+        let Some(open) = &mut self.open else { return 0 };
+        let mut returned = open.queue.complete(pool);
+        let goes_on = self.unkicked > 0 && self.sent_this_turn;
+        self.sent_this_turn = false;
+        if self.pending && !goes_on && self.state == DeviceState::Up {
+            self.kick();
+            returned += self.open.as_mut().map_or(0, |open| open.queue.complete(pool));
+        }
+        returned
+    }
+
+    fn release(&mut self, pool: &mut Pool) {
+        // What was accepted goes out, if the device takes it at all.
+        if self.state == DeviceState::Up {
+            self.kick();
+        }
+        let Some(mut open) = self.open.take() else { return };
+        if let Some(attachment) = &open.attachment {
+            attachment.disconnect(open.queue_id);
+        }
+        let mut burst = Burst::new();
+        while open.queue.receive(pool, &mut burst) > 0 {
+            burst.free(pool);
+        }
+        open.queue.complete(pool);
+        let (lent, counts) = open.close(Some(pool));
+        self.last_counts = counts;
+        self.state = DeviceState::Gone;
+        lent.give_back(pool);
+    }
+
+    /// Now, while full bursts wait for more; else when the interface is looked after.
+    fn next_event(&self) -> Instant {
+        if self.unkicked > 0 { Instant::ZERO } else { self.next_probe }
+    }
+
+    fn wait_fd(&self) -> Option<RawFd> {
+        self.open.as_ref().map(|open| open.socket.as_fd().as_raw_fd())
+    }
+
+    fn state(&self) -> DeviceState {
+        self.state
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Asks the kernel for its part (XDP_STATISTICS): one system call.
+    fn counts(&self) -> DeviceCounts {
+        let Some(open) = &self.open else { return self.last_counts };
+        let mut counts = open.queue.counts;
+        if let Ok(kernel) = sys::statistics(open.socket.as_fd()) {
+            counts.rx_ring_full = kernel.rx_ring_full;
+            counts.rx_no_frame = kernel.rx_fill_ring_empty_descs;
+            // In copy mode a packet without a frame counts in both.
+            counts.rx_too_big = kernel.rx_dropped.saturating_sub(kernel.rx_fill_ring_empty_descs);
+            counts.bad_descriptors += kernel.rx_invalid_descs + kernel.tx_invalid_descs;
+        }
+        counts
+    }
+}
+
+impl Drop for AfXdp {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            drop(open.close(None));
+        }
+    }
+}
+
+const _: () = assert!(HEADROOM == 256, "frames are received behind XDP_PACKET_HEADROOM");

@@ -1,0 +1,98 @@
+//! The steering program on an interface, for as long as someone holds it.
+//!
+//! It is attached by a bpf_link: when the last descriptor goes, with the process if need be, the
+//! program goes with it and the kernel has every packet again. An attachment by netlink would
+//! stay after `kill -9`, so there is no falling back to one.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::abi::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+use super::error::Error;
+use super::program::{Program, SharedMaps, Verdict};
+use super::socket::Mode;
+use super::steering::Steering;
+use super::{diagnose, sys};
+use crate::nic::Interface;
+
+/// What attaching needs.
+const CAPABILITIES: &str = "cap_net_raw,cap_net_admin,cap_bpf";
+
+/// A steering program on an interface. All queues of the interface share one; the last to go
+/// detaches it.
+#[derive(Debug)]
+pub struct Attachment {
+    // Fields drop in this order: nothing is redirected any more before the maps go.
+    link: OwnedFd,
+    program: Mutex<Program>,
+    maps: SharedMaps,
+    interface: Interface,
+    mode: Mode,
+}
+
+impl Attachment {
+    /// Loads the program for these rules and attaches it to the interface.
+    ///
+    /// Until a queue is opened with it, all packets stay with the kernel.
+    ///
+    /// # Errors
+    /// No such interface; another program is on it; the driver has no XDP in this mode; too few
+    /// channels; the MTU; the capabilities: each with its remedy.
+    pub fn new(interface: &str, mode: Mode, steering: &Steering) -> Result<Arc<Self>, Error> {
+        let interface = diagnose::find(interface)?;
+        let maps = SharedMaps::new()?;
+        let program = Program::load(steering, &maps)?;
+        let flags = match mode {
+            Mode::ZeroCopy | Mode::Copy => XDP_FLAGS_DRV_MODE,
+            Mode::Generic => XDP_FLAGS_SKB_MODE,
+        };
+        let link = sys::link_create(program.as_fd(), interface.index, flags)
+            .map_err(|error| diagnose::attach(&interface, mode, CAPABILITIES, error))?;
+        Ok(Arc::new(Self { link, program: Mutex::new(program), maps, interface, mode }))
+    }
+
+    /// Changes the rules. Every packet meets either the old program or the new one.
+    ///
+    /// # Errors
+    /// Rules that match nothing; the kernel's refusal. The old rules then stay.
+    pub fn update(&self, steering: &Steering) -> Result<(), Error> {
+        let new = Program::load(steering, &self.maps)?;
+        let mut current = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        sys::link_update(self.link.as_fd(), new.as_fd(), current.as_fd())
+            .map_err(|error| Error::system("change the steering", CAPABILITIES, error))?;
+        *current = new;
+        Ok(())
+    }
+
+    /// Where the program sends `frame`, an Ethernet frame, when it comes in on queue 0; a queue
+    /// that nobody has opened leaves everything to the kernel.
+    ///
+    /// # Errors
+    /// When the frame is shorter than an Ethernet header or the kernel refuses to run it.
+    pub fn verdict(&self, frame: &[u8]) -> io::Result<Verdict> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner).verdict(frame)
+    }
+
+    /// The interface that the program is on.
+    #[must_use]
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// How the program is attached.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Sends to `socket` what the program takes on `queue`.
+    pub(super) fn connect(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        self.maps.insert(queue, socket)
+    }
+
+    /// Leaves what comes in on `queue` to the kernel again.
+    pub(super) fn disconnect(&self, queue: u32) {
+        self.maps.remove(queue);
+    }
+}

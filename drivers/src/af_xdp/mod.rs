@@ -1,0 +1,48 @@
+//! AF_XDP: one queue of a NIC, or of a veth, as a [`Device`](crate::device::Device).
+//!
+//! ```text
+//!  NIC queue ─▶ steering program ─▶ XSKMAP ─▶ AF_XDP socket: fill, RX, TX, completion rings
+//!                      │ everything else                        │ frames of the worker's region
+//!                      ▼                                        ▼
+//!                   the kernel                        AfXdp: rx_burst, tx_burst, reclaim
+//! ```
+//!
+//! No clang, no ELF, no libbpf: the program is generated for the rules asked for and loaded with
+//! bpf(2). It is attached by a bpf_link, so it ends with the process, `kill -9` included.
+
+/// What the kernel's headers define and `libc` lacks.
+mod abi;
+/// An assembler for the steering program.
+mod asm;
+/// The worker's system calls run the NIC's softirq.
+mod busy_poll;
+/// A queue as a device.
+mod device;
+/// From error numbers to causes and remedies.
+mod diagnose;
+/// What can go wrong before the first packet.
+mod error;
+/// The steering program: rules in, instructions out.
+mod generate;
+/// The steering program on an interface.
+mod link;
+/// The steering program, loaded.
+mod program;
+/// Four rings and a pool: packets in, packets out.
+mod queue;
+/// The rings that the kernel and we share.
+mod rings;
+/// An AF_XDP socket, set up.
+mod socket;
+/// Which packets come to the engine.
+mod steering;
+/// The system calls, typed.
+mod sys;
+
+pub use busy_poll::BusyPoll;
+pub use device::{AfXdp, Builder};
+pub use error::Error;
+pub use link::Attachment;
+pub use program::Verdict;
+pub use socket::{Mode, RingSizes};
+pub use steering::{PortSet, Steering};

@@ -1,0 +1,11 @@
+//! What the kernel knows about a network interface. Read only: nothing here changes a setting.
+//!
+//! Everything is asked of the calling thread's network namespace, over netlink and ioctl. The
+//! files under /sys/class/net show the namespace in which /sys was mounted, which may be another.
+
+/// Interfaces: name, address, MTU, queues, what they are part of.
+mod interface;
+/// Requests to the kernel over rtnetlink.
+pub mod netlink;
+
+pub use interface::{AttachedProgram, Interface, similar_names};
