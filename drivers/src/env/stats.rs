@@ -231,7 +231,7 @@ impl Counters {
 
     /// How many packets died of `reason`.
     #[must_use]
-    pub fn drops(&self, reason: DropReason) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.values()[Counter::ALL.len() + reason as usize].load(Relaxed)
     }
 

@@ -40,7 +40,7 @@ pub fn worker(host: u8, device: impl Device + 'static, frames: u32) -> Worker {
     let config = RegionConfig { frames, pages: Pages::Plain, ..RegionConfig::default() };
     let pool = Pool::new(Region::new(&config).expect("memory")).expect("the first pool");
     let (mac, mtu) = (device.capabilities().mac, device.capabilities().mtu as u32);
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(Counters::memfd(0).expect("memory"));
     let rng = Rng::from_seed(u64::from(host));
     let mut worker = Worker::new(pool, snapshot(host, mac, mtu), counters, rng, 49152..=65535);
     worker.attach(ETH, Box::new(device));

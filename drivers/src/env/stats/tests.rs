@@ -11,7 +11,7 @@ fn counters_add_set_and_name_drops() {
     counters.add_drops(DropReason::Shutdown, 3);
     assert_eq!(counters.get(Counter::RxPackets), 65);
     assert_eq!(counters.get(Counter::FramesFree), 7);
-    assert_eq!(counters.drops(DropReason::NoRoute), 1);
+    assert_eq!(counters.dropped(DropReason::NoRoute), 1);
     assert_eq!(counters.all_drops(), 4);
     assert_eq!(counters.path(), None);
 }

@@ -1,6 +1,6 @@
 //! Collects what a snapshot is made of, and checks it.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use super::{
@@ -55,73 +55,56 @@ impl SnapshotBuilder {
     /// The snapshot.
     ///
     /// # Errors
-    /// What does not fit together, and how to mend it.
+    /// The first thing that does not fit together, and how to mend it.
     pub fn build(self) -> Result<Snapshot, SnapshotError> {
+        let (snapshot, refused) = self.build_what_fits()?;
+        refused.into_iter().next().map_or(Ok(snapshot), Err)
+    }
+
+    /// The snapshot of what fits together, and what does not: for a world that is not ours to
+    /// judge, as the kernel's.
+    ///
+    /// # Errors
+    /// When the interfaces themselves are too many or out of order.
+    pub fn build_what_fits(mut self) -> Result<(Snapshot, Vec<SnapshotError>), SnapshotError> {
         if self.interfaces.len() > MAX_INTERFACES {
             return Err(SnapshotError::TooManyInterfaces(self.interfaces.len()));
         }
-        let (mut local_v4, mut local_v6) = (Vec::new(), Vec::new());
-        let mut on_link = Vec::new();
-        for (place, interface) in self.interfaces.iter().enumerate() {
-            check_interface(place, interface)?;
-            for ours in &interface.addresses {
-                match ours.address {
-                    IpAddr::V4(address) => local_v4.push((address.to_bits(), interface.id)),
-                    IpAddr::V6(address) => local_v6.push((address.to_bits(), interface.id)),
-                }
-                let subnet = ours.subnet().map_err(|_| SnapshotError::PrefixLength(*ours))?;
-                on_link.push(Route::new(subnet, Via::on_link(interface.id)));
+        for (place, Interface { id, name, .. }) in self.interfaces.iter().enumerate() {
+            if usize::from(id.0) != place {
+                return Err(SnapshotError::OutOfOrder { name: name.clone(), id: *id, place });
             }
         }
-        local_v4.sort_unstable();
-        local_v6.sort_unstable();
-        self.check_repetition(&local_v4, &local_v6)?;
-        for route in &self.routes {
-            self.check_route(route)?;
-        }
+        let mut refused = Vec::new();
+        let (local_v4, local_v6) = keep_addresses(&mut self.interfaces, &mut refused);
+        let mut routes = core::mem::take(&mut self.routes);
+        routes.retain(|route| keep(self.check_route(route), &mut refused));
+        let on_link = self.interfaces.iter().flat_map(|interface| {
+            let subnets = interface.addresses.iter().filter_map(|ours| ours.subnet().ok());
+            subnets.map(|subnet| Route::new(subnet, Via::on_link(interface.id)))
+        });
+        // Given routes first: one for a subnet of ours takes the place of the derived one.
+        let routes = RouteTable::new(routes.into_iter().chain(on_link));
         let (mut neighbors_v4, mut neighbors_v6) = (Vec::new(), Vec::new());
         for (&(interface, address), &mac) in &self.neighbors {
-            self.check_neighbor(interface, address, mac)?;
-            match address {
-                IpAddr::V4(address) => neighbors_v4.push(((interface, address.to_bits()), mac)),
-                IpAddr::V6(address) => neighbors_v6.push(((interface, address.to_bits()), mac)),
+            if keep(self.check_neighbor(interface, address, mac), &mut refused) {
+                match address {
+                    IpAddr::V4(v4) => neighbors_v4.push(((interface, v4.to_bits()), mac)),
+                    IpAddr::V6(v6) => neighbors_v6.push(((interface, v6.to_bits()), mac)),
+                }
             }
         }
-        // Given routes first: one for a subnet of ours takes the place of the derived one.
-        let routes = RouteTable::new(self.routes.into_iter().chain(on_link));
-        Ok(Snapshot {
-            generation: self.generation,
-            interfaces: self.interfaces,
+        let Self { generation, interfaces, .. } = self;
+        let snapshot = Snapshot {
+            generation,
+            interfaces,
             routes,
             local_v4,
             local_v6,
             neighbors_v4,
             neighbors_v6,
-        })
-    }
-
-    fn check_repetition(
-        &self,
-        v4: &[(u32, InterfaceId)],
-        v6: &[(u128, InterfaceId)],
-    ) -> Result<(), SnapshotError> {
-        let repeated = |address: IpAddr, first: InterfaceId, second: InterfaceId| {
-            let name = |id: InterfaceId| self.interfaces[usize::from(id.0)].name.clone();
-            SnapshotError::Repeated { address, first: name(first), second: name(second) }
         };
-        if let Some(pair) = v4.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(repeated(Ipv4Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1));
-        }
-        let same = |pair: &&[(u128, InterfaceId)]| {
-            let link_local = Ipv6Addr::from_bits(pair[0].0).is_unicast_link_local();
-            pair[0].0 == pair[1].0 && (!link_local || pair[0].1 == pair[1].1)
-        };
-        match v6.windows(2).find(same) {
-            Some(pair) => {
-                Err(repeated(Ipv6Addr::from_bits(pair[0].0).into(), pair[0].1, pair[1].1))
-            }
-            None => Ok(()),
-        }
+        Ok((snapshot, refused))
     }
 
     fn check_route(&self, route: &Route) -> Result<(), SnapshotError> {
@@ -163,31 +146,65 @@ impl SnapshotBuilder {
     }
 }
 
-fn check_interface(place: usize, interface: &Interface) -> Result<(), SnapshotError> {
-    let name = || interface.name.clone();
-    if usize::from(interface.id.0) != place {
-        return Err(SnapshotError::OutOfOrder { name: name(), id: interface.id, place });
+/// Whether what was checked stays; what does not is noted.
+fn keep(checked: Result<(), SnapshotError>, refused: &mut Vec<SnapshotError>) -> bool {
+    checked.map_err(|error| refused.push(error)).is_ok()
+}
+
+type Local<K> = Vec<(K, InterfaceId)>;
+
+/// Removes addresses that can't be, and returns those that stay, sorted.
+fn keep_addresses(
+    interfaces: &mut [Interface],
+    refused: &mut Vec<SnapshotError>,
+) -> (Local<u32>, Local<u128>) {
+    let mut seen = BTreeMap::<IpAddr, (InterfaceId, String)>::new();
+    for interface in interfaces {
+        let (id, name, mtu) = (interface.id, interface.name.clone(), interface.mtu);
+        interface.addresses.retain(|ours| {
+            let address = ours.address;
+            let checked = check_address(&name, mtu, ours).and_then(|()| {
+                let Some((other, first)) = seen.get(&address) else { return Ok(()) };
+                let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                if link_local && *other != id {
+                    return Ok(());
+                }
+                let (first, second) = (first.clone(), name.clone());
+                Err(SnapshotError::Repeated { address, first, second })
+            });
+            let stays = keep(checked, refused);
+            if stays {
+                seen.entry(address).or_insert_with(|| (id, name.clone()));
+            }
+            stays
+        });
     }
-    let v6 = interface.addresses.iter().any(|ours| ours.address.is_ipv6());
-    let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };
-    if interface.mtu < least {
-        return Err(SnapshotError::SmallMtu { name: name(), mtu: interface.mtu, least });
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    // Sorted, as the map is; of link-local ones on several links the first stays.
+    for (address, (id, _)) in seen {
+        match address {
+            IpAddr::V4(address) => v4.push((address.to_bits(), id)),
+            IpAddr::V6(address) => v6.push((address.to_bits(), id)),
+        }
     }
-    let bad = |ours: &&InterfaceAddress| {
-        let address = ours.address;
-        address.is_multicast()
-            || is_martian(address)
-            || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
-    };
-    if let Some(ours) = interface.addresses.iter().find(bad) {
-        return Err(SnapshotError::BadAddress { name: name(), address: ours.address });
+    (v4, v6)
+}
+
+fn check_address(name: &str, mtu: u32, ours: &InterfaceAddress) -> Result<(), SnapshotError> {
+    let (name, address) = (name.to_owned(), ours.address);
+    let least = if address.is_ipv6() { MIN_MTU_V6 } else { MIN_MTU };
+    if mtu < least {
+        return Err(SnapshotError::SmallMtu { name, mtu, least });
     }
-    let broadcast = |ours: &&InterfaceAddress| {
-        let own = ours.broadcast().map(IpAddr::V4);
-        own == Some(ours.address)
-    };
-    match interface.addresses.iter().find(broadcast) {
-        Some(ours) => Err(SnapshotError::BroadcastAddress(*ours)),
-        None => Ok(()),
+    if ours.subnet().is_err() {
+        return Err(SnapshotError::PrefixLength(*ours));
     }
+    let limited = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_multicast() || is_martian(address) || limited {
+        return Err(SnapshotError::BadAddress { name, address });
+    }
+    if ours.broadcast().map(IpAddr::V4) == Some(address) {
+        return Err(SnapshotError::BroadcastAddress(*ours));
+    }
+    Ok(())
 }

@@ -256,3 +256,35 @@ fn two_links_may_have_the_same_link_local_address() {
     assert_eq!(snapshot.is_local(ip("fe80::1")), Some(A));
     assert!(snapshot.has_address(B, ip("fe80::1")));
 }
+
+#[test]
+fn of_a_strange_world_what_fits_is_kept() {
+    let odd = two()
+        .interface(
+            Interface::ethernet(InterfaceId(2), "odd", mac(3), 1000)
+                .with_address(ip("10.0.1.1"), 16)
+                .with_address(ip("172.16.0.1"), 12)
+                .with_address(ip("2001:db8:5::1"), 64),
+        )
+        .default_route(A, ip("10.0.0.1"))
+        .default_route(A, ip("10.0.0.2"))
+        .neighbor(A, ip("10.0.0.2"), MacAddr::BROADCAST)
+        .neighbor(A, ip("10.0.0.3"), mac(9));
+    let (snapshot, refused) = odd.build_what_fits().unwrap();
+    let refused: Vec<_> = refused.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        refused,
+        [
+            "10.0.1.1 is given to a and to odd: remove one",
+            "odd has MTU 1000, its addresses need 1280: `ip link set odd mtu 1280` or more",
+            "the route to 0.0.0.0/0 is over 10.0.0.1, our own: name the router's",
+            "10.0.0.2 can't be at ff:ff:ff:ff:ff:ff: give the address of one station",
+        ]
+    );
+    assert_eq!(snapshot.is_local(ip("10.0.1.1")), Some(A));
+    assert_eq!(snapshot.is_local(ip("172.16.0.1")), Some(InterfaceId(2)));
+    assert_eq!(snapshot.is_local(ip("2001:db8:5::1")), None);
+    assert_eq!(snapshot.route(ip("8.8.8.8")).unwrap().next_hop, ip("10.0.0.2"));
+    assert_eq!(snapshot.route(ip("10.0.9.9")).unwrap().next_hop, ip("10.0.0.2"), "not over odd");
+    assert_eq!(snapshot.neighbor(A, ip("10.0.0.3")), Some(mac(9)));
+}
