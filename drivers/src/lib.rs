@@ -3,17 +3,17 @@
 //! Useful alone, as a safe AF_XDP crate. The modules stand in the order in which a packet
 //! meets them.
 
-/// AF_XDP: NIC queues, and which packets come to them.
-pub mod af_xdp;
-/// Two devices joined in memory.
-pub mod cable;
-/// The seam: what a source and sink of frames must provide.
-pub mod device;
 /// Time, chance, limits, drop reasons and counters: the world enters only here.
 pub mod env;
 /// Frames: one mapped region, a state a frame, a core's pool, packets of 1 to 18 frames.
 pub mod mem;
-/// Network interfaces: what the kernel knows about them.
-pub mod nic;
 /// Hand-off rings: 16-byte entries between a worker and an application.
 pub mod ring;
+/// The seam: what a source and sink of frames must provide.
+pub mod device;
+/// AF_XDP: NIC queues, and which packets come to them.
+pub mod af_xdp;
+/// Two devices joined in memory.
+pub mod cable;
+/// Network interfaces: what the kernel knows about them.
+pub mod nic;

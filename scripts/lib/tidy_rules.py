@@ -21,9 +21,15 @@ ENGINE_ORDER = (
 ).split()
 # Who may look further, and why.
 ENGINE_EXCEPTIONS = {
-    ("worker", "control"): "a turn begins with the snapshot and the commands",
-    ("socket", "control"): "commands name sockets",
-    ("inline", "*"): "the last layer",
+    ("link", "flow::HashKey"): "the neighbour table is keyed as the flow table is",
+    ("ip", "flow::HashKey"): "so are the limits on ICMP answers",
+    ("ip", "flow::Tuple"): "an ICMP error quotes the tuple that it is about",
+    ("udp", "socket::SocketId"): "a datagram ends in a socket's slot",
+    ("udp", "socket::ContextId"): "a socket belongs to a context",
+    ("udp", "socket::table"): "the slots themselves",
+    ("worker", "control::snapshot"): "a turn goes by one snapshot",
+    ("worker", "control::command"): "and begins with what it was told",
+    ("socket", "control::snapshot"): "routes tell a socket its own address",
 }
 # These read what changes rarely only through the snapshot that the worker swapped in.
 SNAPSHOT_ONLY = ("packet", "link", "ip", "flow", "udp", "tcp")
@@ -33,11 +39,11 @@ SANS_IO_FILES = ("engine/src/control/snapshot", "engine/src/control/command")
 WORLD = (
     (r"\blibc\s*::", "a system call"),
     (r"\brustix\s*::", "a system call"),
-    (r"\b(?:Std)?Instant::now\b|\bSystemTime\b|\bstd::time\b", "a clock"),
+    (r"\bInstant::now\b|\bSystemTime\b|\bstd::time::(?:\{[^}]*)?Instant\b", "a clock"),
     (r"\bClock\b", "a clock (`now` is an argument)"),
     (r"\bRng::from_\w+|\bgetrandom\b|\brand_chacha\b|\bRandomState\b", "making a generator"),
     (r"\b(?:std::)?thread::\w+|\bstd::thread\b|\bthread_local!", "a thread"),
-    (r"\bstd::(?:fs|net::(?:Tcp|Udp)\w+|process|env|os)\b", "the operating system"),
+    (r"\bstd::(?:fs|net::(?:Tcp|Udp)\w+|process|env)\b", "the operating system"),
     (r"\be?print(?:ln)?!", "output"),
     (r"\bstatic\s+(?:mut\s+)?\w+\s*:[^=;]*(?:Atomic|Mutex|RwLock|Lock\b|Cell)", "a global"),
     (r"\bstatic\s+mut\b", "a global"),
@@ -192,14 +198,26 @@ def engine_module(path):
 
 
 def crate_uses(file):
-    """(line, path) for each `crate::a::b` in code, groups in braces opened."""
-    for line, found in file.matches(r"\bcrate\s*::\s*(\{[^;]*|\w+(?:\s*::\s*\w+)?)"):
-        target = found.group(1)
-        if target.startswith("{"):
-            for inner in re.finditer(r"(?:^|[{,])\s*(\w+(?:\s*::\s*\w+)?)", target):
-                yield line, re.sub(r"\s", "", inner.group(1))
-        else:
-            yield line, re.sub(r"\s", "", target)
+    """(line, "a::b") for each `crate::a::b` in code; groups in braces are opened."""
+    for line, found in file.matches(r"\bcrate\s*::\s*([\w:\s]*(?:\{[^;]*\})?)"):
+        for path in open_groups(re.sub(r"\s+", "", found.group(1))):
+            yield line, "::".join(path.split("::")[:2])
+
+
+def open_groups(path):
+    """`a::{b,c::{d,e}}` → a::b, a::c::d, a::c::e."""
+    before, brace, inside = path.partition("{")
+    if not brace:
+        return [path] if path else []
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(inside):
+        if char in ",}" and depth == 0:
+            parts.append(inside[start:at])
+            start = at + 1
+            if char == "}":
+                break
+        depth += {"{": 1, "}": -1}.get(char, 0)
+    return [before + rest for part in parts for rest in open_groups(part)]
 
 
 def module_order(tree):
@@ -210,13 +228,20 @@ def module_order(tree):
             continue
         for line, target in crate_uses(file):
             top = target.split("::")[0]
-            if top == "control" and module in SNAPSHOT_ONLY and "snapshot" in target:
+            if target.startswith("control::snapshot") and module in SNAPSHOT_ONLY:
                 continue
             backward = top in ENGINE_ORDER and ENGINE_ORDER.index(top) > ENGINE_ORDER.index(module)
-            excused = (module, top) in ENGINE_EXCEPTIONS or (module, "*") in ENGINE_EXCEPTIONS
-            if backward and not excused:
+            if backward and (module, target) not in ENGINE_EXCEPTIONS:
                 message = f"{module} uses crate::{target}, which comes after it"
                 yield problem("module-order", path, line, message)
+    contents = tree.rust.get("engine/src/lib.rs")
+    last = 0
+    for line, found in contents.matches(r"^(?:pub )?mod (\w+);") if contents else ():
+        place = ENGINE_ORDER.index(found.group(1)) if found.group(1) in ENGINE_ORDER else last
+        if place < last:
+            message = f"{found.group(1)} stands behind a module that comes after it"
+            yield problem("module-order", "engine/src/lib.rs", line, message)
+        last = max(place, last)
 
 
 def sans_io(tree):

@@ -116,7 +116,7 @@ class RustFile:
 
     def matches(self, pattern, tests=False):
         """(line, match) for each match of `pattern` in code, tests left out unless asked for."""
-        for found in re.finditer(pattern, self.code):
+        for found in re.finditer(pattern, self.code, re.M):
             line = self.line_of(found.start())
             if tests or not (self.is_test or line in self.test_lines):
                 yield line, found
