@@ -4,9 +4,10 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::diagnose::Facts;
 use super::queue::{Limits, Queue};
 use super::socket::{Mode, Request, RingSizes, Socket};
-use super::{Attachment, BusyPoll, Error, Steering, busy_poll, diagnose, sys};
+use super::{Attachment, BusyPoll, Error, Steering, busy_poll, sys};
 use crate::device::{Burst, Capabilities, Device, DeviceCounts, DeviceState, LinkKind};
 use crate::env::Instant;
 use crate::env::limits::{BURST, HEADROOM, MAX_PACKET_FRAMES, RESERVE};
@@ -130,17 +131,20 @@ impl Builder {
 
     fn open_with(mut self, pool: &mut Pool, umem: Option<&Socket>) -> Result<AfXdp, Error> {
         self.request.sizes.check()?;
-        let interface = diagnose::find(&self.interface)?;
-        diagnose::check(&interface, &self.request, pool.region())?;
+        let facts = Facts::gather(&self.interface)?;
+        facts.check_device()?;
+        facts.check_queue(self.queue)?;
+        facts.check_mtu(&self.request, pool.region().frame_size())?;
         let (socket, rings) = Socket::new(pool.region(), &self.request, umem.is_some())?;
         if let Some(busy_poll) = self.busy_poll {
             busy_poll.apply(socket.as_fd())?;
         }
-        let mut queue = Queue::new(rings, pool.region(), self.limits(&interface, pool.region()));
+        let mut queue =
+            Queue::new(rings, pool.region(), self.limits(&facts.interface, pool.region()));
         // Before bind, even when we only send: some drivers fill an empty ring with buffers of
         // their own, and keep them (ice, i40e).
         queue.prime(pool);
-        let bound = self.bind(&interface, &socket, umem).and_then(|()| {
+        let bound = self.bind(&facts, &socket, umem).and_then(|()| {
             self.attachment = match (self.attachment.take(), &self.steering) {
                 (None, Some(steering)) => {
                     Some(Attachment::new(&self.interface, self.request.mode, steering)?)
@@ -163,27 +167,18 @@ impl Builder {
             open.close(Some(pool)).0.give_back(pool);
             return Err(error);
         }
-        Ok(AfXdp::new(open, &interface, self.request.multi_buffer, self.busy_poll.is_some()))
+        Ok(AfXdp::new(open, &facts.interface, self.request.multi_buffer, self.busy_poll.is_some()))
     }
 
-    fn bind(
-        &self,
-        interface: &Interface,
-        socket: &Socket,
-        umem: Option<&Socket>,
-    ) -> Result<(), Error> {
+    fn bind(&self, facts: &Facts, socket: &Socket, umem: Option<&Socket>) -> Result<(), Error> {
         let mode = self.request.mode;
         socket
-            .bind(interface.index, self.queue, &self.request, umem.map(AsFd::as_fd))
-            .map_err(|error| diagnose::bind(interface, self.queue, mode, error))?;
+            .bind(facts.interface.index, self.queue, &self.request, umem.map(AsFd::as_fd))
+            .map_err(|error| facts.explain_bind(self.queue, mode, error))?;
         let granted = socket
             .is_zero_copy()
             .map_err(|source| Error::System { action: "read the socket's mode", source })?;
-        if granted != (mode == Mode::ZeroCopy) {
-            let driver = diagnose::driver(interface);
-            return Err(Error::NoZeroCopy { interface: interface.name.clone(), driver });
-        }
-        Ok(())
+        if granted == (mode == Mode::ZeroCopy) { Ok(()) } else { Err(facts.no_zero_copy()) }
     }
 
     fn limits(&self, interface: &Interface, region: &Region) -> Limits {

@@ -1,97 +1,213 @@
-//! From the kernel's error numbers to a cause and a remedy.
+//! From facts about an interface, and the kernel's error numbers, to a cause and a remedy.
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::error::Error;
 use super::socket::{Mode, Request};
+use super::steering::{Selection, Steering};
 use super::sys;
 use crate::env::limits::HEADROOM;
-use crate::mem::Region;
-use crate::nic::{Interface, similar_names};
+use crate::nic::ethtool::Channels;
+use crate::nic::{Interface, ethtool, routes, similar_names};
 
 const ETHERNET_HEADER: u32 = 14;
 
-/// The interface of this name, or an error that names those that are alike.
-pub(super) fn find(name: &str) -> Result<Interface, Error> {
-    Interface::find(name).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            let all = Interface::all().unwrap_or_default();
-            let names: Vec<String> = all.into_iter().map(|interface| interface.name).collect();
-            Error::NoInterface { name: name.into(), similar: similar_names(name, &names) }
-        }
-        _ => Error::System { action: "look up the interface", source: error },
-    })
+/// The largest MTU of drivers that give a packet one page and know no packets of several buffers:
+/// a page less XDP_PACKET_HEADROOM, struct skb_shared_info, Ethernet header and two tags.
+const ONE_PAGE_MTU: u32 = 4096 - 256 - 320 - 14 - 8;
+
+/// What is known about an interface before anything is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) interface: Interface,
+    pub(super) driver: String,
+    channels: Channels,
+    features_on: Vec<String>,
+    /// The name of the bond or bridge that it is a member of, and of what it is built on.
+    controller: String,
+    lower: String,
 }
 
-/// What can be said before anything is asked of the kernel.
-pub(super) fn check(
-    interface: &Interface,
-    request: &Request,
-    region: &Region,
-) -> Result<(), Error> {
-    let room = region.frame_size() as u32 - u32::from(HEADROOM) - ETHERNET_HEADER;
-    if interface.mtu > room && !request.multi_buffer {
-        return Err(Error::MtuTooLarge {
-            interface: interface.name.clone(),
-            mtu: interface.mtu,
-            largest: room,
-            multi_buffer_helps: true,
-        });
+impl Facts {
+    /// The facts about the interface of this name, or an error that names those that are alike.
+    pub(super) fn gather(name: &str) -> Result<Self, Error> {
+        let interface = Interface::find(name).map_err(|error| not_found(name, error))?;
+        let named = |index: Option<u32>| {
+            let found = index.and_then(|index| Interface::by_index(index).ok());
+            found.map_or_else(String::new, |interface| interface.name)
+        };
+        let all = Channels { rx: interface.rx_queues, tx: interface.tx_queues, combined_max: 0 };
+        Ok(Self {
+            driver: ethtool::driver(name).unwrap_or_else(|_| "unknown driver".into()),
+            // Drivers without channels have the queues that they were made with.
+            channels: ethtool::channels(name).unwrap_or(all),
+            features_on: ethtool::features_on(name).unwrap_or_default(),
+            controller: named(interface.controller),
+            lower: if interface.kind == "veth" { String::new() } else { named(interface.lower) },
+            interface,
+        })
     }
-    Ok(())
-}
 
-/// Why the program could not be attached.
-pub(super) fn attach(
-    interface: &Interface,
-    mode: Mode,
-    capabilities: &'static str,
-    error: io::Error,
-) -> Error {
-    let name = interface.name.clone();
-    match error.raw_os_error() {
-        // A program of the same kind is there (EBUSY), or one of the other (EEXIST).
-        Some(libc::EBUSY | libc::EEXIST) => {
-            let id = Interface::by_index(interface.index).ok().and_then(|now| now.xdp);
-            let id = id.map_or(0, |program| program.id);
-            let program = sys::program_name(id).unwrap_or_else(|_| "name unknown".into());
-            Error::ForeignProgram { interface: name, id, name: program }
+    /// Whether it is a device by itself that hands over packets as they were on the wire.
+    pub(super) fn check_device(&self) -> Result<(), Error> {
+        let refuse = |what: String, instead: String| {
+            Err(Error::NotADevice { interface: self.interface.name.clone(), what, instead })
+        };
+        if self.interface.controller.is_some() {
+            let kind = &self.interface.controller_kind;
+            return refuse(
+                format!("a member of {kind} {}", self.controller),
+                format!("a device of its own, or `ip link set {} nomaster`", self.interface.name),
+            );
         }
-        Some(libc::EOPNOTSUPP | libc::EINVAL) => Error::NoXdp {
-            interface: name,
-            driver: driver(interface),
-            mode: if mode == Mode::Generic { "generic" } else { "native" },
-        },
-        _ => Error::system("attach the XDP program", capabilities, error),
+        match self.interface.kind.as_str() {
+            "vlan" => refuse(
+                format!("a VLAN on {}", self.lower),
+                format!("{} and steering with VLAN tags", self.lower),
+            ),
+            kind @ ("bond" | "team" | "bridge") => {
+                refuse(format!("a {kind}"), "a device that is not a member of one".into())
+            }
+            _ => self.check_features(),
+        }
     }
-}
 
-/// Why the socket could not be bound.
-pub(super) fn bind(interface: &Interface, queue: u32, mode: Mode, error: io::Error) -> Error {
-    let name = interface.name.clone();
-    match error.raw_os_error() {
-        Some(libc::EBUSY) => Error::QueueTaken { interface: name, queue, holders: holders() },
-        Some(libc::EINVAL) if queue >= interface.rx_queues.max(interface.tx_queues) => {
-            Error::NoQueue {
-                interface: name,
-                queue,
-                rx_queues: interface.rx_queues,
-                tx_queues: interface.tx_queues,
+    fn check_features(&self) -> Result<(), Error> {
+        // Both glue packets of one flow together, into what no wire carried and no frame holds.
+        for (feature, name) in [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")] {
+            if self.features_on.iter().any(|on| on == feature) {
+                return Err(Error::FeatureOn {
+                    interface: self.interface.name.clone(),
+                    feature: name,
+                    effect: "joins packets before the program sees them",
+                });
             }
         }
-        Some(libc::EOPNOTSUPP) if mode == Mode::ZeroCopy => {
-            Error::NoZeroCopy { interface: name, driver: driver(interface) }
+        Ok(())
+    }
+
+    /// Whether the rules can do what they say on this interface.
+    pub(super) fn check_steering(&self, steering: &Steering) -> Result<(), Error> {
+        let name = &self.interface.name;
+        if steering.vlan && self.features_on.iter().any(|on| on == "rx-vlan-hw-parse") {
+            return Err(Error::FeatureOn {
+                interface: name.clone(),
+                feature: "rxvlan",
+                effect: "takes the VLAN tags away before the program sees them",
+            });
         }
-        _ => Error::system("bind to the queue", "cap_net_raw", error),
+        let addresses = routes::addresses().unwrap_or_default();
+        match &steering.selection {
+            Selection::Exclusive if !steering.may_cut_off => {
+                let lost = what_goes_over(&self.interface, &addresses);
+                lost.map_or(Ok(()), |what| {
+                    Err(Error::WouldCutOff { interface: name.clone(), what: what.into() })
+                })
+            }
+            Selection::Address { addresses: wanted } => {
+                let taken = wanted.iter().find(|one| addresses.iter().any(|(_, had)| had == *one));
+                taken.map_or(Ok(()), |address| Err(Error::AddressTaken { address: *address }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the queue exists and can send.
+    pub(super) fn check_queue(&self, queue: u32) -> Result<(), Error> {
+        if queue < self.channels.rx.min(self.channels.tx) {
+            return Ok(());
+        }
+        Err(Error::NoQueue {
+            interface: self.interface.name.clone(),
+            queue,
+            rx_queues: self.channels.rx,
+            tx_queues: self.channels.tx,
+        })
+    }
+
+    /// Whether packets of the interface's MTU fit the frames.
+    pub(super) fn check_mtu(&self, request: &Request, frame_size: usize) -> Result<(), Error> {
+        let largest = frame_size as u32 - u32::from(HEADROOM) - ETHERNET_HEADER;
+        if self.interface.mtu <= largest || request.multi_buffer {
+            return Ok(());
+        }
+        Err(self.mtu_too_large(largest, true))
+    }
+
+    fn mtu_too_large(&self, largest: u32, multi_buffer_helps: bool) -> Error {
+        Error::MtuTooLarge {
+            interface: self.interface.name.clone(),
+            mtu: self.interface.mtu,
+            largest,
+            multi_buffer_helps,
+        }
+    }
+
+    /// Why the program could not be attached.
+    pub(super) fn explain_attach(&self, mode: Mode, error: io::Error) -> Error {
+        let interface = self.interface.name.clone();
+        let queues = self.channels;
+        match error.raw_os_error() {
+            // A program in the same mode is there (EBUSY), or in the other (EEXIST).
+            Some(libc::EBUSY | libc::EEXIST) => self.foreign_program(),
+            // veth: the other end may send on more queues than this one receives on.
+            Some(libc::ENOSPC) => {
+                self.too_few_channels("rx N` with N of the other end's tx queues")
+            }
+            // ena and virtio_net want a second set of transmit queues.
+            Some(libc::EINVAL | libc::ENOMEM)
+                if queues.combined_max > 1 && queues.rx * 2 > queues.combined_max =>
+            {
+                self.too_few_channels(&format!("combined {}", queues.combined_max / 2))
+            }
+            Some(libc::ERANGE | libc::EINVAL) if self.interface.mtu > ONE_PAGE_MTU => {
+                self.mtu_too_large(ONE_PAGE_MTU, false)
+            }
+            Some(libc::EOPNOTSUPP | libc::EINVAL) => Error::NoXdp {
+                interface,
+                driver: self.driver.clone(),
+                mode: if mode == Mode::Generic { "generic" } else { "native" },
+            },
+            _ => Error::system("attach the XDP program", ATTACH_CAPABILITIES, error),
+        }
+    }
+
+    /// Why the socket could not be bound.
+    pub(super) fn explain_bind(&self, queue: u32, mode: Mode, error: io::Error) -> Error {
+        let interface = self.interface.name.clone();
+        match error.raw_os_error() {
+            Some(libc::EBUSY) => Error::QueueTaken { interface, queue, holders: holders() },
+            Some(libc::ENETDOWN) => Error::LinkDown { interface },
+            Some(libc::EOPNOTSUPP) if mode == Mode::ZeroCopy => self.no_zero_copy(),
+            _ => Error::system("bind to the queue", "cap_net_raw", error),
+        }
+    }
+
+    pub(super) fn no_zero_copy(&self) -> Error {
+        Error::NoZeroCopy { interface: self.interface.name.clone(), driver: self.driver.clone() }
+    }
+
+    fn too_few_channels(&self, remedy: &str) -> Error {
+        Error::TooFewChannels {
+            interface: self.interface.name.clone(),
+            driver: self.driver.clone(),
+            remedy: remedy.into(),
+        }
+    }
+
+    fn foreign_program(&self) -> Error {
+        let now = Interface::by_index(self.interface.index).ok();
+        let id = now.and_then(|interface| interface.xdp).map_or(0, |program| program.id);
+        let name = sys::program_name(id).unwrap_or_else(|_| "name unknown".into());
+        Error::ForeignProgram { interface: self.interface.name.clone(), id, name }
     }
 }
 
-/// What drives the interface, in words.
-pub(super) fn driver(interface: &Interface) -> String {
-    if interface.kind.is_empty() { "unknown driver".into() } else { interface.kind.clone() }
-}
+/// What loading and attaching need.
+pub(super) const ATTACH_CAPABILITIES: &str = "cap_net_raw,cap_net_admin,cap_bpf";
 
 /// Bytes that this process may lock.
 pub(super) fn memlock_limit() -> u64 {
@@ -99,6 +215,51 @@ pub(super) fn memlock_limit() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find(|line| line.starts_with("Max locked memory"));
     line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Whether this process may run on `core`: its affinity, which cpusets and systemd's CPUAffinity=
+/// narrow.
+///
+/// # Errors
+/// [`Error::CoreNotAllowed`], with the cores that it may use.
+pub fn check_core(core: usize) -> Result<(), Error> {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    // Unreadable: pinning will tell.
+    let allowed = line.map_or("", str::trim);
+    if allowed.is_empty() || list_contains(allowed, core) {
+        return Ok(());
+    }
+    Err(Error::CoreNotAllowed { core, allowed: allowed.into() })
+}
+
+/// Whether a list of the form `0-3,8,10-11` has `core`.
+fn list_contains(list: &str, core: usize) -> bool {
+    list.split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let bounds = first.trim().parse().ok().zip(last.trim().parse().ok());
+        bounds.is_some_and(|(first, last): (usize, usize)| (first..=last).contains(&core))
+    })
+}
+
+fn not_found(name: &str, error: io::Error) -> Error {
+    if error.kind() != io::ErrorKind::NotFound {
+        return Error::System { action: "look up the interface", source: error };
+    }
+    let all = Interface::all().unwrap_or_default();
+    let names: Vec<String> = all.into_iter().map(|interface| interface.name).collect();
+    Error::NoInterface { name: name.into(), similar: similar_names(name, &names) }
+}
+
+/// What this host would lose without the interface.
+fn what_goes_over(interface: &Interface, addresses: &[(u32, IpAddr)]) -> Option<&'static str> {
+    if routes::has_default_route(interface.index).unwrap_or(false) {
+        return Some("the default route");
+    }
+    // sshd sets it: "client port server port".
+    let ssh = std::env::var("SSH_CONNECTION").unwrap_or_default();
+    let server: IpAddr = ssh.split(' ').nth(2)?.parse().ok()?;
+    addresses.contains(&(interface.index, server)).then_some("this ssh connection")
 }
 
 /// Processes of this network namespace that have AF_XDP sockets.
@@ -117,9 +278,10 @@ fn holders() -> Vec<(u32, String)> {
             let maps = fs::read_to_string(path.join("maps")).ok()?;
             let has_ring =
                 maps.lines().any(|line| line.contains("socket:[") && line.contains(" 100000000 "));
-            (has_ring
-                && (pid == std::process::id() || fs::read_link(path.join("ns/net")).ok() == ours))
-                .then(|| (pid, command(&path)))
+            // Threads of ours may be in other namespaces than the process.
+            let is_near =
+                pid == std::process::id() || fs::read_link(path.join("ns/net")).ok() == ours;
+            (has_ring && is_near).then(|| (pid, command(&path)))
         })
         .collect();
     holders.sort_unstable();
@@ -129,3 +291,6 @@ fn holders() -> Vec<(u32, String)> {
 fn command(process: &Path) -> String {
     fs::read_to_string(process.join("comm")).map_or_else(|_| "?".into(), |name| name.trim().into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 /// Why a queue could not be opened. The message names the remedy.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub enum Error {
         interface: String,
         /// Its driver.
         driver: String,
-        /// The count of channels that would do.
+        /// What to set: the arguments of `ethtool -L`.
         remedy: String,
     },
     /// Packets of this MTU do not fit what the frames or the driver take.
@@ -118,6 +119,16 @@ pub enum Error {
         /// What goes over it.
         what: String,
     },
+    /// The kernel has the address that the engine is to own.
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The interface is down.
+    LinkDown {
+        /// The interface.
+        interface: String,
+    },
     /// A core that this process may not run on.
     CoreNotAllowed {
         /// The core asked for.
@@ -148,6 +159,7 @@ impl Error {
             | Self::NoInterface { .. }
             | Self::NoQueue { .. }
             | Self::CoreNotAllowed { .. }
+            | Self::AddressTaken { .. }
             | Self::WouldCutOff { .. } => 2,
             Self::NoXdp { .. } | Self::NoZeroCopy { .. } | Self::MissingCapability { .. } => 77,
             _ => 1,
@@ -217,8 +229,7 @@ impl fmt::Display for Error {
             ),
             Self::TooFewChannels { interface, driver, remedy } => write!(
                 f,
-                "{interface} ({driver}) has no spare queues for XDP: `ethtool -L {interface} \
-                 {remedy}`"
+                "{interface} ({driver}) has too few queues for XDP: `ethtool -L {interface} {remedy}`"
             ),
             Self::MtuTooLarge { interface, mtu, largest, multi_buffer_helps } => {
                 fmt_mtu(f, interface, *mtu, *largest, *multi_buffer_helps)
@@ -242,9 +253,16 @@ impl fmt::Display for Error {
             ),
             Self::WouldCutOff { interface, what } => write!(
                 f,
-                "{what} goes over {interface}, and the exclusive mode would cut it off: steer by \
-                 ports or address, or allow it by name"
+                "{what} goes over {interface}, which the exclusive mode would cut off: steer by ports \
+                 or address, or allow it (Steering::allow_cut_off)"
             ),
+            Self::AddressTaken { address } => write!(
+                f,
+                "the kernel has the address {address}: `ip addr del` it there, or steer by ports"
+            ),
+            Self::LinkDown { interface } => {
+                write!(f, "{interface} is down: `ip link set {interface} up`")
+            }
             Self::CoreNotAllowed { core, allowed } => write!(
                 f,
                 "core {core} is not among the cores that this process may use ({allowed}): choose \
@@ -319,7 +337,10 @@ fn fmt_mtu(
     write!(
         f,
         "the MTU of {interface} is {mtu}, and one frame takes {largest}: `ip link set {interface} \
-         mtu {largest}`, or frames of 4096 bytes"
+         mtu {largest}`"
     )?;
     if multi_buffer_helps { f.write_str(", or packets of several buffers") } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::abi::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+use super::diagnose::{ATTACH_CAPABILITIES, Facts};
 use super::error::Error;
 use super::program::{Program, SharedMaps, Verdict};
 use super::socket::Mode;
 use super::steering::Steering;
-use super::{diagnose, sys};
+use super::sys;
 use crate::nic::Interface;
-
-/// What attaching needs.
-const CAPABILITIES: &str = "cap_net_raw,cap_net_admin,cap_bpf";
 
 /// A steering program on an interface. All queues of the interface share one; the last to go
 /// detaches it.
@@ -40,15 +38,18 @@ impl Attachment {
     /// No such interface; another program is on it; the driver has no XDP in this mode; too few
     /// channels; the MTU; the capabilities: each with its remedy.
     pub fn new(interface: &str, mode: Mode, steering: &Steering) -> Result<Arc<Self>, Error> {
-        let interface = diagnose::find(interface)?;
+        let facts = Facts::gather(interface)?;
+        facts.check_device()?;
+        facts.check_steering(steering)?;
         let maps = SharedMaps::new()?;
         let program = Program::load(steering, &maps)?;
         let flags = match mode {
             Mode::ZeroCopy | Mode::Copy => XDP_FLAGS_DRV_MODE,
             Mode::Generic => XDP_FLAGS_SKB_MODE,
         };
-        let link = sys::link_create(program.as_fd(), interface.index, flags)
-            .map_err(|error| diagnose::attach(&interface, mode, CAPABILITIES, error))?;
+        let link = sys::link_create(program.as_fd(), facts.interface.index, flags)
+            .map_err(|error| facts.explain_attach(mode, error))?;
+        let interface = facts.interface;
         Ok(Arc::new(Self { link, program: Mutex::new(program), maps, interface, mode }))
     }
 
@@ -60,7 +61,7 @@ impl Attachment {
         let new = Program::load(steering, &self.maps)?;
         let mut current = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         sys::link_update(self.link.as_fd(), new.as_fd(), current.as_fd())
-            .map_err(|error| Error::system("change the steering", CAPABILITIES, error))?;
+            .map_err(|error| Error::system("change the steering", ATTACH_CAPABILITIES, error))?;
         *current = new;
         Ok(())
     }

@@ -41,6 +41,7 @@ mod sys;
 
 pub use busy_poll::BusyPoll;
 pub use device::{AfXdp, Builder};
+pub use diagnose::check_core;
 pub use error::Error;
 pub use link::Attachment;
 pub use program::Verdict;

@@ -8,6 +8,7 @@ use super::abi::{
     BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_XSKMAP, MapCreate, XDP_PASS,
     XDP_REDIRECT, object_name,
 };
+use super::diagnose::ATTACH_CAPABILITIES;
 use super::error::Error;
 use super::generate::{self, FRAGMENT_KEY, IMMEDIATES_MAX, TCP, UDP};
 use super::steering::{PortSet, Selection, Steering};
@@ -23,9 +24,6 @@ const QUEUES_MAX: u32 = 1024;
 /// Fewer, and a burst of fragmented datagrams pushes out those that still arrive; the least
 /// recently used go first.
 const FRAGMENTED_MAX: u32 = 4096;
-
-/// What loading and attaching need.
-const CAPABILITIES: &str = "cap_net_raw,cap_net_admin,cap_bpf";
 
 /// The verifier writes a few lines for each instruction; this holds the end of it, and more.
 const LOG_BYTES: usize = 1 << 20;
@@ -49,7 +47,7 @@ impl SharedMaps {
     /// Sends what the program takes on `queue` to `socket`.
     pub(super) fn insert(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
         sys::map_set(self.sockets.as_fd(), queue, socket.as_raw_fd().cast_unsigned())
-            .map_err(|error| Error::system("put a socket in the map", CAPABILITIES, error))
+            .map_err(|error| Error::system("put a socket in the map", ATTACH_CAPABILITIES, error))
     }
 
     /// Leaves what comes in on `queue` to the kernel.
@@ -90,7 +88,7 @@ impl Program {
         // Without a log first: writing one costs more than verifying.
         let fd = sys::program_load(NAME, &insns, &mut []).or_else(|error| {
             if matches!(error.raw_os_error(), Some(libc::EPERM)) {
-                return Err(Error::system("load an XDP program", CAPABILITIES, error));
+                return Err(Error::system("load an XDP program", ATTACH_CAPABILITIES, error));
             }
             let mut log = vec![0; LOG_BYTES];
             sys::program_load(NAME, &insns, &mut log)
@@ -166,7 +164,7 @@ fn list(key_size: u32, keys: &[Vec<u8>]) -> Result<Option<OwnedFd>, Error> {
     let map = map(BPF_MAP_TYPE_HASH, key_size, keys.len() as u32)?;
     for key in keys {
         sys::map_insert(map.as_fd(), key, 1)
-            .map_err(|error| Error::system("fill a steering list", CAPABILITIES, error))?;
+            .map_err(|error| Error::system("fill a steering list", ATTACH_CAPABILITIES, error))?;
     }
     Ok(Some(map))
 }
@@ -180,7 +178,8 @@ fn map(map_type: u32, key_size: u32, max_entries: u32) -> Result<OwnedFd, Error>
         map_name: object_name(NAME),
         ..Default::default()
     };
-    sys::map_create(&mut attr).map_err(|error| Error::system("make a BPF map", CAPABILITIES, error))
+    sys::map_create(&mut attr)
+        .map_err(|error| Error::system("make a BPF map", ATTACH_CAPABILITIES, error))
 }
 
 /// The last lines that the verifier wrote: the reason stands there.

@@ -22,6 +22,8 @@ pub struct Steering {
     pub(super) selection: Selection,
     /// Look behind up to two VLAN tags; otherwise what has one stays with the kernel.
     pub(super) vlan: bool,
+    /// The whole device, even where this host's own connections go over it.
+    pub(super) may_cut_off: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,19 +76,24 @@ impl Steering {
         Self {
             selection: Selection::Ports { addresses: addresses.to_vec(), tcp, udp },
             vlan: false,
+            may_cut_off: false,
         }
     }
 
     /// Addresses that the kernel does not have.
     #[must_use]
     pub fn address(addresses: &[IpAddr]) -> Self {
-        Self { selection: Selection::Address { addresses: addresses.to_vec() }, vlan: false }
+        Self {
+            selection: Selection::Address { addresses: addresses.to_vec() },
+            vlan: false,
+            may_cut_off: false,
+        }
     }
 
     /// The whole device.
     #[must_use]
     pub fn exclusive() -> Self {
-        Self { selection: Selection::Exclusive, vlan: false }
+        Self { selection: Selection::Exclusive, vlan: false, may_cut_off: false }
     }
 
     /// Look behind up to two VLAN tags (0x8100 and 0x88a8) too. The NIC must not strip tags:
@@ -94,6 +101,13 @@ impl Steering {
     #[must_use]
     pub fn with_vlan(mut self) -> Self {
         self.vlan = true;
+        self
+    }
+
+    /// Take the whole device even if the default route or this ssh connection goes over it.
+    #[must_use]
+    pub fn allow_cut_off(mut self) -> Self {
+        self.may_cut_off = true;
         self
     }
 
