@@ -19,5 +19,7 @@ pub mod socket;
 pub mod worker;
 /// What changes rarely, swapped whole between bursts.
 pub mod control;
+/// Threads: who turns a worker, who sleeps, who wakes whom.
+pub mod runtime;
 
 pub use corewire_drivers::env;

@@ -143,7 +143,7 @@ impl Lender {
     /// entry, with no bytes.
     #[inline]
     pub fn take_dropped(&mut self) -> Option<u32> {
-        let links = self.region.return_links();
+        let links = self.inward.words.links(&self.region);
         if let Some(key) = self.dropped.next(links) {
             return Some(key);
         }
@@ -175,7 +175,8 @@ impl Drop for Lender {
     /// Closes the return path. Frames that are still on loan stay readable: whoever holds them
     /// holds the region.
     fn drop(&mut self) {
-        return_stack::close(self.inward.words.returns(), self.region.return_links());
+        let words = &self.inward.words;
+        return_stack::close(words.returns(), words.links(&self.region));
     }
 }
 
@@ -250,8 +251,8 @@ impl Returner {
     /// frame goes with its region.
     pub fn give(&self, loan: Loan) {
         let path = &*self.0;
-        let taken =
-            return_stack::push(path.words.returns(), path.region.return_links(), loan.key());
+        let links = path.words.links(&path.region);
+        let taken = return_stack::push(path.words.returns(), links, loan.key());
         // Not taken: the worker is gone, and nobody counts its frames any more.
         let _ = taken;
     }
@@ -313,5 +314,5 @@ impl fmt::Debug for Returner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

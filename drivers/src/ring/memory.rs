@@ -12,8 +12,7 @@
 //! steal each other's line. Nothing here is an address, so that every process may map it anywhere.
 #![allow(unsafe_code, reason = "views that keep their mapping alive; on the allow-list")]
 
-use super::Entry;
-use super::sync::{AtomicU32, Ordering::Relaxed};
+use super::sync::AtomicU32;
 
 #[cfg(not(loom))]
 pub(super) use mapped::Words;
@@ -30,12 +29,6 @@ pub(super) struct Side {
     pub(super) closed: AtomicU32,
 }
 
-/// "CWRG": a process that maps a ring checks it, and the version, before it believes the layout.
-const MAGIC: u32 = u32::from_le_bytes(*b"CWRG");
-const VERSION: u32 = 1;
-/// More entries than any region has frames (2^20), twice.
-const MAX_CAPACITY: u32 = 1 << 22;
-
 #[cfg(not(loom))]
 mod mapped {
     use std::io;
@@ -43,8 +36,17 @@ mod mapped {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
-    use super::{AtomicU32, Entry, MAGIC, MAX_CAPACITY, Relaxed, Side, VERSION};
-    use crate::mem::{Mapping, Pages};
+    use super::super::Entry;
+    use super::super::sync::Ordering::Relaxed;
+    use super::{AtomicU32, Side};
+    use crate::mem::{Mapping, Pages, Region};
+
+    /// "CWRG": a process that maps a ring checks it, and the version, before it believes the
+    /// layout.
+    const MAGIC: u32 = u32::from_le_bytes(*b"CWRG");
+    const VERSION: u32 = 1;
+    /// More entries than any region has frames (2^20), twice.
+    const MAX_CAPACITY: u32 = 1 << 22;
 
     const PRODUCER: usize = 128;
     const CONSUMER: usize = 256;
@@ -134,7 +136,7 @@ mod mapped {
             Ok(Self { slots, producer, consumer, map: Arc::new(map) })
         }
 
-        pub(in super::super) const fn capacity(&self) -> u32 {
+        pub(in super::super) fn capacity(&self) -> u32 {
             self.slots.len() as u32
         }
 
@@ -163,6 +165,11 @@ mod mapped {
             &self.map.words32(RETURNS, 1)[0]
         }
 
+        /// The links of the return stack: one a frame, in the region.
+        pub(in super::super) fn links<'a>(&self, region: &'a Region) -> &'a [AtomicU32] {
+            region.return_links()
+        }
+
         pub(in super::super) fn mapping(&self) -> &Mapping {
             &self.map
         }
@@ -187,10 +194,13 @@ mod mapped {
 /// indices do not order a write and a read of it.
 #[cfg(loom)]
 mod modelled {
-    use loom::cell::UnsafeCell;
+    use std::io;
     use std::sync::Arc;
 
+    use loom::cell::UnsafeCell;
+
     use super::{AtomicU32, Side};
+    use crate::mem::Region;
 
     #[derive(Debug)]
     pub(in super::super) struct Slot(UnsafeCell<[u64; 2]>);
@@ -208,33 +218,62 @@ mod modelled {
     }
 
     #[derive(Clone, Debug)]
-    pub(in super::super) struct Words(Arc<(Side, Side, Box<[Slot]>)>);
+    pub(in super::super) struct Words(Arc<Modelled>);
+
+    #[derive(Debug)]
+    struct Modelled {
+        producer: Side,
+        consumer: Side,
+        slots: Box<[Slot]>,
+        returns: AtomicU32,
+        links: Box<[AtomicU32]>,
+    }
 
     // SAFETY: loom checks every access to the cells.
     unsafe impl Send for Words {}
+    // SAFETY: as above.
+    unsafe impl Sync for Words {}
 
     impl Words {
+        pub(in super::super) fn new(capacity: u32) -> io::Result<Self> {
+            Ok(Self::starting_at(capacity, 0))
+        }
+
         /// A ring whose indices start at `start`, so that a model sees them wrap.
-        pub(in super::super) fn modelled(capacity: u32, start: u32) -> Self {
+        pub(in super::super) fn starting_at(capacity: u32, start: u32) -> Self {
             let side = || Side { index: AtomicU32::new(start), closed: AtomicU32::new(0) };
-            let slots = (0..capacity).map(|_| Slot(UnsafeCell::new([0; 2]))).collect();
-            Self(Arc::new((side(), side(), slots)))
+            Self(Arc::new(Modelled {
+                producer: side(),
+                consumer: side(),
+                slots: (0..capacity).map(|_| Slot(UnsafeCell::new([0; 2]))).collect(),
+                returns: AtomicU32::new(0),
+                links: (0..capacity).map(|_| AtomicU32::new(0)).collect(),
+            }))
         }
 
         pub(in super::super) fn capacity(&self) -> u32 {
-            self.0.2.len() as u32
+            self.0.slots.len() as u32
         }
 
         pub(in super::super) fn producer(&self) -> &Side {
-            &self.0.0
+            &self.0.producer
         }
 
         pub(in super::super) fn consumer(&self) -> &Side {
-            &self.0.1
+            &self.0.consumer
         }
 
         pub(in super::super) fn slot(&self, index: u32) -> &Slot {
-            &self.0.2[index as usize & (self.0.2.len() - 1)]
+            &self.0.slots[index as usize & (self.0.slots.len() - 1)]
+        }
+
+        pub(in super::super) fn returns(&self) -> &AtomicU32 {
+            &self.0.returns
+        }
+
+        /// Links of the model's own: those of the region are not loom's.
+        pub(in super::super) fn links(&self, region: &Region) -> &[AtomicU32] {
+            &self.0.links[..region.return_links().len().min(self.0.links.len())]
         }
     }
 }

@@ -13,7 +13,6 @@
 /// What a ring carries: 16 bytes, four to a cache line.
 pub mod entry;
 /// Both ends of a hand-off, tied to the frames of one region.
-#[cfg(not(loom))]
 pub mod lending;
 /// The words of a ring in shared memory.
 mod memory;
@@ -26,6 +25,5 @@ pub mod spsc;
 pub mod sync;
 
 pub use entry::Entry;
-#[cfg(not(loom))]
 pub use lending::{Borrower, Handed, Lender, LendingConfig, Returner};
 pub use spsc::{Consumer, Full, Producer};

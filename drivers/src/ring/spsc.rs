@@ -10,7 +10,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-#[cfg(not(loom))]
 use std::io;
 use std::marker::PhantomData;
 
@@ -75,7 +74,6 @@ pub const fn capacity_for(items: u32) -> u32 {
 ///
 /// # Errors
 /// When `capacity` is no power of two up to 2^22, or the host has no memory.
-#[cfg(not(loom))]
 pub fn pair(capacity: u32) -> io::Result<(Producer, Consumer)> {
     let words = Words::new(capacity)?;
     Ok((Producer::new(words.clone()), Consumer::new(words)))
@@ -137,7 +135,7 @@ impl Producer {
 
     /// Entries that the ring holds at most.
     #[must_use]
-    pub const fn capacity(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         self.words.capacity()
     }
 
@@ -179,14 +177,12 @@ impl Producer {
     }
 
     /// Where the next entry goes.
-    #[cfg(not(loom))]
     pub(super) const fn position(&self) -> u32 {
         self.next
     }
 
     /// Whether the entry that was put in at `position` was taken, when we last looked.
-    #[cfg(not(loom))]
-    pub(super) const fn is_taken(&self, position: u32) -> bool {
+    pub(super) fn is_taken(&self, position: u32) -> bool {
         let consumed = self.limit.wrapping_sub(self.capacity());
         consumed.wrapping_sub(position).wrapping_sub(1) < u32::MAX / 2
     }
@@ -283,7 +279,7 @@ impl Consumer {
 
     /// Entries that the ring holds at most.
     #[must_use]
-    pub const fn capacity(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         self.words.capacity()
     }
 

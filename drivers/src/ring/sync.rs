@@ -30,14 +30,20 @@ pub enum Site {
     RingFence,
     /// The waiter's last look before it sleeps.
     Recheck,
-    /// The lock word is taken: pairs with [`Unlock`](Self::Unlock).
-    Lock,
-    /// The lock word is given up.
-    Unlock,
+    /// Work is posted: pairs with [`TakeWork`](Self::TakeWork).
+    PostWork,
+    /// The holder takes the posted work on itself, and shows what the last turn brought.
+    TakeWork,
     /// The unlocker looks for work that was posted meanwhile.
     SeeWork,
-    /// The unlocker wakes a waiter.
-    WakeWaiter,
+    /// A waiter registers, before its last look: pairs with [`TakeWork`](Self::TakeWork).
+    Park,
+    /// The unlocker hands the role to a waiter.
+    HandOver,
+    /// The holder wakes those for whom a turn brought something.
+    WakeWaiters,
+    /// A waiter that does not need the role any more passes it on.
+    PassOn,
 }
 
 /// `normal`, unless this site is the one that a test weakens.
