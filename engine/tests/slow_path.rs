@@ -231,11 +231,18 @@ fn more_changes_than_the_socket_holds_are_read_anew() {
     in_namespace("more_changes_than_the_socket_holds_are_read_anew", || {
         let _peer = Peer::new();
         let mut seen = Seen::new(None);
-        let count = 20_000u32;
+        let count = 10_000u32;
+        let at = |i: u32| {
+            let [_, _, c, d] = i.to_be_bytes();
+            (format!("44.0.{c}.{d}"), MacAddr([2, 0, 0, 9, c, d]))
+        };
         let batch: String = (0..count)
             .map(|i| {
-                let [_, b, c, d] = (i << 4).to_be_bytes();
-                format!("route add 44.{b}.{c}.{d}/28 via 10.77.0.254\n")
+                let (address, mac) = at(i);
+                format!(
+                    "route add {address}/32 via 10.77.0.254\n\
+                     neighbor add {address} dev eng lladdr {mac}\n"
+                )
             })
             .collect();
         let mut child =
@@ -244,10 +251,11 @@ fn more_changes_than_the_socket_holds_are_read_anew() {
         std::io::Write::write_all(&mut { stdin }, batch.as_bytes()).expect("ip(8) reads");
         assert!(child.wait().expect("ip(8)").success());
         let reached = |seen: &Seen, i: u32| {
-            let [_, b, c, d] = (i << 4).to_be_bytes();
-            seen.next_hop(&format!("44.{b}.{c}.{}", d + 1)).is_some()
+            let (there, mac) = at(i);
+            let there = address(&there);
+            seen.snapshot.neighbor(ENG, there) == Some(mac) && seen.snapshot.route(there).is_some()
         };
-        seen.until("the last route", |seen| reached(seen, count - 1));
+        seen.until("the last one", |seen| reached(seen, count - 1));
         assert!((0..count).all(|i| reached(&seen, i)));
     });
 }
