@@ -209,12 +209,7 @@ impl fmt::Display for Error {
                 f,
                 "not permitted to {action}: run as root, or `setcap {capabilities}+ep` the program"
             ),
-            Self::NoInterface { name, similar } if similar.is_empty() => {
-                write!(f, "no interface {name}; `ip link` lists those of this network namespace")
-            }
-            Self::NoInterface { name, similar } => {
-                write!(f, "no interface {name}; did you mean {}?", similar.join(" or "))
-            }
+            Self::NoInterface { name, similar } => fmt_no_interface(f, name, similar),
             Self::NoQueue { interface, queue, rx_queues, tx_queues } => {
                 fmt_no_queue(f, interface, *queue, *rx_queues, *tx_queues)
             }
@@ -229,7 +224,8 @@ impl fmt::Display for Error {
             ),
             Self::TooFewChannels { interface, driver, remedy } => write!(
                 f,
-                "{interface} ({driver}) has too few queues for XDP: `ethtool -L {interface} {remedy}`"
+                "{interface} ({driver}) has too few queues for XDP: `ethtool -L {interface} \
+                 {remedy}`"
             ),
             Self::MtuTooLarge { interface, mtu, largest, multi_buffer_helps } => {
                 fmt_mtu(f, interface, *mtu, *largest, *multi_buffer_helps)
@@ -253,8 +249,8 @@ impl fmt::Display for Error {
             ),
             Self::WouldCutOff { interface, what } => write!(
                 f,
-                "{what} goes over {interface}, which the exclusive mode would cut off: steer by ports \
-                 or address, or allow it (Steering::allow_cut_off)"
+                "{what} goes over {interface}, which the exclusive mode would cut off: steer by \
+                 ports or address, or allow it (Steering::allow_cut_off)"
             ),
             Self::AddressTaken { address } => write!(
                 f,
@@ -272,6 +268,14 @@ impl fmt::Display for Error {
             Self::Verifier(log) => write!(f, "the kernel refused the steering program: {log}"),
             Self::System { action, source } => write!(f, "could not {action}: {source}"),
         }
+    }
+}
+
+fn fmt_no_interface(f: &mut fmt::Formatter<'_>, name: &str, similar: &[String]) -> fmt::Result {
+    if similar.is_empty() {
+        write!(f, "no interface {name}; `ip link` lists those of this network namespace")
+    } else {
+        write!(f, "no interface {name}; did you mean {}?", similar.join(" or "))
     }
 }
 
