@@ -27,3 +27,6 @@ pub mod sync;
 pub use entry::Entry;
 pub use lending::{Borrower, Handed, Lender, LendingConfig, Returner};
 pub use spsc::{Consumer, Full, Producer};
+
+#[cfg(all(test, loom))]
+mod models;

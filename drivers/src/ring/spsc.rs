@@ -144,7 +144,7 @@ impl Producer {
     pub fn is_closed(&self) -> bool {
         // Acquire: the consumer's last index is in place. Pairs with the Release in
         // Consumer::drop.
-        self.words.consumer().closed.load(Acquire) != 0
+        self.words.consumer().closed.load(order(Site::SeeClosed, Acquire)) != 0
     }
 
     /// Whether the consumer's index was ever one that can't be.
@@ -208,7 +208,7 @@ impl Drop for Producer {
     fn drop(&mut self) {
         self.publish();
         // Release: after the last index. Pairs with the Acquire in Consumer::is_closed.
-        self.words.producer().closed.store(1, Release);
+        self.words.producer().closed.store(1, order(Site::Close, Release));
     }
 }
 
@@ -288,7 +288,7 @@ impl Consumer {
     pub fn is_closed(&self) -> bool {
         // Acquire: the producer's last index is in place. Pairs with the Release in
         // Producer::drop.
-        self.words.producer().closed.load(Acquire) != 0
+        self.words.producer().closed.load(order(Site::SeeClosed, Acquire)) != 0
     }
 
     /// Whether the producer's index was ever one that can't be.
@@ -324,7 +324,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         self.release();
         // Release: after the last index. Pairs with the Acquire in Producer::is_closed.
-        self.words.consumer().closed.store(1, Release);
+        self.words.consumer().closed.store(1, order(Site::Close, Release));
     }
 }
 

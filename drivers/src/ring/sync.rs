@@ -20,6 +20,10 @@ pub enum Site {
     Release,
     /// The producer reads the consumer's index.
     Reuse,
+    /// An end says that it is gone: pairs with [`SeeClosed`](Self::SeeClosed).
+    Close,
+    /// An end looks whether the other is gone.
+    SeeClosed,
     /// A frame is pushed on the return stack: pairs with [`TakeAll`](Self::TakeAll).
     PushReturn,
     /// The return stack is taken whole.
