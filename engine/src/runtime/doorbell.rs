@@ -117,7 +117,9 @@ impl Waiter {
     /// False: `ready` said so; do not sleep.
     #[must_use]
     pub fn arm(&mut self, ready: impl FnOnce() -> bool) -> bool {
-        self.0.sleeping.store(1, Relaxed);
+        // Swaps throughout, no plain stores: around sleep they cost nothing that counts, and loom
+        // knows the order of swaps, while it lets a plain store fall between one's read and write.
+        self.0.sleeping.swap(1, Relaxed);
         // Pairs with the fence in Ringer::ring: a ringer that does not see us asleep has
         // published before, and we see that.
         fence_seq_cst(Site::SleepFence);
@@ -131,7 +133,7 @@ impl Waiter {
 
     /// Says "I am awake" after a sleep: nobody makes a system call for us from here on.
     pub fn disarm(&mut self) {
-        self.0.sleeping.store(0, Relaxed);
+        self.0.sleeping.swap(0, Relaxed);
         // Always: a ringer of the sleep before this one may have written only now, and what is
         // left in the eventfd would end every later sleep at once. One that writes after this
         // ends one sleep early, as its caller must expect of any sleep.
