@@ -4,7 +4,6 @@
 //! core: no frame is shared between workers, so a cable copies the bytes from the sender's frame
 //! into the receiver's, once, and sends the frame back. That copy is what the wire would do.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::{Burst, Capabilities, Device, DeviceCounts, LinkKind};
@@ -18,9 +17,11 @@ pub struct CableEnd {
     counts: DeviceCounts,
     outward: Arc<Mutex<Wire>>,
     inward: Arc<Mutex<Wire>>,
-    /// Frames taken off the wire and not yet received; and those whose bytes have been copied.
-    arrived: VecDeque<Carried>,
-    delivered: Vec<Carried>,
+    /// Frames taken off the wire. The bytes of the first so many have been copied.
+    arrived: Vec<Carried>,
+    copied: usize,
+    /// Whose frames they are.
+    region: Option<Arc<Region>>,
     /// Frames of ours that came home.
     home: Vec<Carried>,
 }
@@ -29,7 +30,7 @@ pub struct CableEnd {
 #[derive(Debug)]
 struct Wire {
     /// Sent and not yet received.
-    queue: VecDeque<Carried>,
+    queue: Vec<Carried>,
     /// Received: these go back to the sender's pool.
     done: Vec<Carried>,
     /// The sender's frames.
@@ -71,20 +72,20 @@ impl CableEnd {
             counts: DeviceCounts::default(),
             outward,
             inward,
-            arrived: VecDeque::with_capacity(capacity),
-            delivered: Vec::with_capacity(capacity),
+            arrived: Vec::with_capacity(capacity),
+            copied: 0,
+            region: None,
             home: Vec::with_capacity(capacity),
         }
     }
 
-    /// Copies the packet at the front of what arrived into frames of `pool`.
+    /// Copies the next packet of those that arrived into frames of `pool`.
+    #[inline]
     fn receive(&mut self, pool: &mut Pool, region: &Region) -> Option<Packet> {
         let mut packet: Option<Packet> = None;
-        while let Some(carried) = self.arrived.pop_front() {
-            let more = carried.more;
-            let copied = copy(pool, region, &carried.frame);
-            self.delivered.push(carried);
-            match (copied, &mut packet) {
+        while let Some(carried) = self.arrived.get(self.copied) {
+            self.copied += 1;
+            match (copy(pool, region, &carried.frame), &mut packet) {
                 (Some(frame), None) => packet = Some(frame.into()),
                 (Some(frame), Some(packet)) => {
                     if let Err(frame) = pool.append(packet, frame) {
@@ -93,7 +94,7 @@ impl CableEnd {
                 }
                 (None, _) => self.counts.rx_no_frame += 1,
             }
-            if !more {
+            if !carried.more {
                 break;
             }
         }
@@ -103,17 +104,20 @@ impl CableEnd {
 
 impl Device for CableEnd {
     fn rx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
-        let region = {
+        if self.copied == self.arrived.len() {
             let mut wire = lock(&self.inward);
-            wire.done.append(&mut self.delivered);
+            // What has been copied goes home, and what was sent meanwhile is taken off the wire.
+            wire.done.append(&mut self.arrived);
+            self.copied = 0;
+            std::mem::swap(&mut self.arrived, &mut wire.queue);
             if self.arrived.is_empty() {
-                std::mem::swap(&mut self.arrived, &mut wire.queue);
+                return 0;
             }
-            wire.region.clone()
-        };
-        let Some(region) = region else { return 0 };
+            self.region.clone_from(&wire.region);
+        }
+        let Some(region) = self.region.take() else { return 0 };
         let before = burst.len();
-        while burst.room() > 0 && !self.arrived.is_empty() {
+        while burst.room() > 0 && self.copied < self.arrived.len() {
             let Some(packet) = self.receive(pool, &region) else { continue };
             self.counts.rx_packets += 1;
             self.counts.rx_bytes += packet.len() as u64;
@@ -121,6 +125,7 @@ impl Device for CableEnd {
                 pool.free(packet);
             }
         }
+        self.region = Some(region);
         burst.len() - before
     }
 
@@ -146,7 +151,7 @@ impl Device for CableEnd {
             let mut rest = Some(packet);
             while let Some(packet) = rest {
                 let (frame, others) = pool.detach(packet);
-                wire.queue.push_back(Carried { frame, more: others.is_some(), kept });
+                wire.queue.push(Carried { frame, more: others.is_some(), kept });
                 rest = others;
             }
         }
@@ -166,8 +171,8 @@ impl Device for CableEnd {
         wire.queue.drain(..).for_each(|carried| pool.sent(carried.frame, carried.kept));
         drop(wire);
         let mut wire = lock(&self.inward);
-        wire.done.append(&mut self.delivered);
-        wire.done.extend(self.arrived.drain(..));
+        wire.done.append(&mut self.arrived);
+        self.copied = 0;
     }
 
     fn capabilities(&self) -> &Capabilities {
@@ -182,7 +187,7 @@ impl Device for CableEnd {
 impl Wire {
     fn shared(capacity: usize) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
-            queue: VecDeque::with_capacity(capacity),
+            queue: Vec::with_capacity(capacity),
             done: Vec::with_capacity(capacity),
             region: None,
             capacity,
@@ -191,6 +196,7 @@ impl Wire {
 }
 
 /// The frame's bytes in a frame of the receiver's.
+#[inline]
 fn copy(pool: &mut Pool, region: &Region, source: &Frame) -> Option<Frame> {
     let mut frame = pool.take()?;
     frame.set_range(frame.head(), source.len());

@@ -14,10 +14,11 @@ use corewire_drivers::ring::Lender;
 
 use crate::control::snapshot::{InterfaceId, Snapshot};
 use crate::ip::{self, Ip, icmp};
+use crate::link::input::Inbound;
 use crate::link::neighbor::Evidence;
 use crate::link::output::{Hop, LinkEvent};
 use crate::link::{self, Link};
-use crate::packet::{MacAddr, Protocol};
+use crate::packet::{Addresses, EtherType, MacAddr, Protocol};
 use crate::socket::application::SocketError;
 use crate::socket::{Application, ContextId, Contexts, Datagram, SocketId, Turn};
 use crate::udp::{self, BindError, Owner, Sockets};
@@ -30,6 +31,16 @@ pub struct Worker {
     contexts: Contexts,
     burst: Burst,
 }
+
+/// What a packet is: where its payload begins, and what the layers say of it.
+enum Class {
+    Udp(u16, udp::Received),
+    NoSocket(u16, ip::Received),
+    Icmp(u16, ip::Received),
+    Arp(u16),
+}
+
+const UDP_HEADER: u16 = crate::packet::udp::HEADER_LEN as u16;
 
 /// What a turn did, for whoever decides whether to turn again at once.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -111,53 +122,73 @@ impl Worker {
         for packet in self.burst.as_slice() {
             self.ip.link.pool.region().prefetch(packet.first());
         }
+        let mac = self.ip.link.mac(interface);
         let mut burst = std::mem::take(&mut self.burst);
         for packet in burst.drain() {
-            self.receive(now, interface, packet, app);
+            self.receive(now, interface, mac, packet, app);
         }
         self.burst = burst;
     }
 
+    /// One packet through all layers: what its headers say is read in one go from one slice, then
+    /// acted upon.
     #[inline]
     fn receive<A: Application>(
         &mut self,
         now: Instant,
         interface: InterfaceId,
-        mut packet: Packet,
+        mac: MacAddr,
+        packet: Packet,
         app: &mut A,
     ) {
-        match link::input::input(&mut self.ip.link, now, interface, &mut packet) {
-            Ok(link::input::Inbound::Ipv4) => self.ipv4(now, interface, packet, app),
-            Ok(link::input::Inbound::Ipv6) => {
-                self.ip.link.discard(packet, DropReason::Ipv6Disabled);
-            }
-            Ok(link::input::Inbound::Done) => self.ip.link.pool.free(packet),
-            Ok(link::input::Inbound::Answer(mac, ether_type)) => {
-                // What can't be sent has been counted.
-                let hop = Hop::Station(mac);
-                let _ = self.ip.link.output(now, interface, hop, ether_type, packet);
-            }
+        match self.classify(interface, mac, &packet) {
+            Ok(Class::Udp(at, received)) => self.udp(now, at, &received, packet, app),
+            Ok(Class::Icmp(at, from)) => self.icmp(now, at, &from, packet, app),
+            Ok(Class::NoSocket(at, from)) => self.no_socket(now, at, &from, packet),
+            Ok(Class::Arp(at)) => self.arp(now, interface, at, packet),
             Err(reason) => self.ip.link.discard(packet, reason),
         }
     }
 
-    #[inline]
-    fn ipv4<A: Application>(
-        &mut self,
-        now: Instant,
+    /// What a packet is. Inlined, with what it calls: else each layer's answer goes through memory.
+    #[inline(always)]
+    fn classify(
+        &self,
         interface: InterfaceId,
-        mut packet: Packet,
-        app: &mut A,
-    ) {
-        let received = match ip::input::ipv4(&self.ip, interface, &mut packet) {
-            Ok(received) => received,
-            Err(reason) => return self.ip.link.discard(packet, reason),
-        };
-        ip::input::strip(&mut self.ip, &mut packet, &received);
-        match received.protocol {
-            Protocol::UDP => self.udp(now, &received, packet, app),
-            Protocol::ICMP => self.icmp(now, &received, packet, app),
-            _ => self.ip.link.discard(packet, DropReason::ProtocolUnknown),
+        mac: MacAddr,
+        packet: &Packet,
+    ) -> Result<Class, DropReason> {
+        let Link { pool, snapshot, .. } = &self.ip.link;
+        let frame = pool.bytes(packet);
+        let Inbound { ether_type, header_len } = link::input::input(frame, mac)?;
+        let at = usize::from(header_len);
+        let bytes = frame.get(at..).unwrap_or_default();
+        match ether_type {
+            EtherType::IPV4 => {}
+            EtherType::ARP => return Ok(Class::Arp(header_len)),
+            EtherType::IPV6 => return Err(DropReason::Ipv6Disabled),
+            _ => return Err(DropReason::EtherTypeUnknown),
+        }
+        let from = ip::input::ipv4(snapshot, interface, bytes, packet.len() - at)?;
+        let at = at + usize::from(from.header_len);
+        let bytes = frame.get(at..).unwrap_or_default();
+        match from.protocol {
+            Protocol::UDP => match udp::input::input(&self.udp, &from, bytes, (pool, packet, at)) {
+                Ok(received) => Ok(Class::Udp(at as u16 + UDP_HEADER, received)),
+                Err(DropReason::UdpNoSocket) => Ok(Class::NoSocket(at as u16, from)),
+                Err(reason) => Err(reason),
+            },
+            Protocol::ICMP => Ok(Class::Icmp(at as u16, from)),
+            _ => Err(DropReason::ProtocolUnknown),
+        }
+    }
+
+    /// Makes the packet start `at` bytes later and be `len` bytes long.
+    #[inline]
+    fn narrow(&mut self, packet: &mut Packet, at: u16, len: u16) {
+        if !packet.narrow(at, len) {
+            packet.pull(at);
+            self.ip.link.pool.truncate(packet, usize::from(len));
         }
     }
 
@@ -165,29 +196,43 @@ impl Worker {
     fn udp<A: Application>(
         &mut self,
         now: Instant,
-        from: &ip::Received,
+        at: u16,
+        received: &udp::Received,
         mut packet: Packet,
         app: &mut A,
     ) {
-        let received = match udp::input::input(&self.udp, &mut self.ip, from, &mut packet) {
-            Ok(received) => received,
-            Err(reason) => {
-                if reason == DropReason::UdpNoSocket {
-                    icmp::port_unreachable(&mut self.ip, now, from, &mut packet);
-                }
-                return self.ip.link.discard(packet, reason);
+        self.ip.link.counters.add(Counter::UdpIn, 1);
+        self.narrow(&mut packet, at, received.payload_len);
+        match self.udp.owner(received.slot) {
+            Some((socket, Owner::Inline)) => {
+                self.deliver_inline(now, received, socket, packet, app);
             }
-        };
-        let owner = self.udp.slot_mut(received.slot).map(|socket| socket.owner);
-        match (self.udp.id(received.slot), owner) {
-            (Some(socket), Some(Owner::Context(context))) => {
+            Some((socket, Owner::Context(context))) => {
                 let (ip, header_len) = (&mut self.ip, received.ip_header_len);
                 self.contexts.deliver(ip, context, socket, header_len, packet);
             }
-            (Some(socket), Some(Owner::Inline)) => {
-                self.deliver_inline(now, &received, socket, packet, app);
+            None => self.ip.link.discard(packet, DropReason::UdpNoSocket),
+        }
+    }
+
+    #[cold]
+    fn no_socket(&mut self, now: Instant, at: u16, from: &ip::Received, mut packet: Packet) {
+        self.narrow(&mut packet, at, from.payload_len);
+        icmp::port_unreachable(&mut self.ip, now, from, &mut packet);
+        self.ip.link.discard(packet, DropReason::UdpNoSocket);
+    }
+
+    #[cold]
+    fn arp(&mut self, now: Instant, interface: InterfaceId, at: u16, mut packet: Packet) {
+        packet.pull(at);
+        match link::arp::input(&mut self.ip.link, now, interface, &mut packet) {
+            Ok(Some(asker)) => {
+                let (link, hop) = (&mut self.ip.link, Hop::Station(asker));
+                // What can't be sent has been counted.
+                let _ = link.output(now, interface, hop, EtherType::ARP, packet);
             }
-            _ => self.ip.link.discard(packet, DropReason::UdpNoSocket),
+            Ok(None) => self.ip.link.pool.free(packet),
+            Err(reason) => self.ip.link.discard(packet, reason),
         }
     }
 
@@ -216,13 +261,16 @@ impl Worker {
         }
     }
 
+    #[cold]
     fn icmp<A: Application>(
         &mut self,
         now: Instant,
+        at: u16,
         received: &ip::Received,
         mut packet: Packet,
         app: &mut A,
     ) {
+        self.narrow(&mut packet, at, received.payload_len);
         match icmp::input(&self.ip, received, &mut packet) {
             Ok(icmp::Inbound::Answer) => icmp::answer(&mut self.ip, now, received, packet),
             Ok(icmp::Inbound::Unreachable { tuple, reason }) => {
@@ -249,7 +297,9 @@ impl Worker {
             Unreachable::NET => SocketError::NetworkUnreachable,
             _ => SocketError::HostUnreachable,
         };
-        let Some(slot) = self.udp.lookup(local, remote, false) else { return };
+        let Some(addresses) = Addresses::new(remote.ip(), local.ip()) else { return };
+        let ports = (remote.port(), local.port());
+        let Some(slot) = self.udp.lookup(&addresses, ports, false) else { return };
         let owner = self.udp.slot_mut(slot).filter(|s| s.peer == Some(remote)).map(|s| s.owner);
         match (self.udp.id(slot), owner) {
             (Some(socket), Some(Owner::Context(context))) => {

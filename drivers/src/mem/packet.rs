@@ -183,6 +183,19 @@ impl Packet {
         pulled
     }
 
+    /// Describes the `len` bytes behind the first `skip` ones of a packet of one frame; false, and
+    /// no change, when it has fewer, or more frames.
+    #[inline]
+    pub const fn narrow(&mut self, skip: u16, len: u16) -> bool {
+        if self.frames != 1 || skip as u32 + len as u32 > self.total {
+            return false;
+        }
+        self.first.head += skip;
+        self.first.len = len;
+        self.total = len as u32;
+        true
+    }
+
     /// Grows by `count` bytes into the headroom; false, and no change, when there is less.
     #[inline]
     pub const fn push(&mut self, count: u16) -> bool {

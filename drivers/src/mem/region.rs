@@ -58,13 +58,18 @@ impl Default for RegionConfig {
 pub struct Region {
     map: Mapping,
     frames: NonNull<u8>,
+    /// The state bytes, found once: a view of the mapping is checked each time, and every frame
+    /// changes its state six times between wire and wire.
+    states: NonNull<AtomicU8>,
     count: u32,
     size: u32,
+    /// The size is a power of two, and every access needs the product of it and an index.
+    size_shift: u32,
     id: u32,
     has_pool: AtomicBool,
 }
 
-// SAFETY: `frames` points into `map`, which is Send; bytes are reached only by a Frame or Loan
+// SAFETY: `frames` and `states` point into `map`, which is Send; states are atomics, and bytes are reached only by a Frame or Loan
 // token, of which there is one a frame.
 unsafe impl Send for Region {}
 // SAFETY: as above: two threads that share the region hold different tokens, so different frames.
@@ -86,6 +91,7 @@ impl Region {
         let id = RegionIds::take()?;
         let frames = NonNull::new(map.as_ptr().wrapping_add(layout.frames))
             .ok_or_else(|| io::Error::other("mapped at zero"))?;
+        let states = NonNull::from(map.bytes(Layout::STATES, config.frames as usize)).cast();
         for (place, word) in [MAGIC, VERSION, config.frames, config.frame_size as u32]
             .into_iter()
             .zip(map.words32(0, 4))
@@ -95,8 +101,10 @@ impl Region {
         Ok(Arc::new(Self {
             map,
             frames,
+            states,
             count: config.frames,
             size: config.frame_size as u32,
+            size_shift: (config.frame_size as u32).trailing_zeros(),
             id,
             has_pool: AtomicBool::new(false),
         }))
@@ -222,8 +230,11 @@ impl Region {
     }
 
     /// One state byte a frame.
-    pub(super) fn states(&self) -> &[AtomicU8] {
-        self.map.bytes(Layout::STATES, self.count as usize)
+    #[inline]
+    pub(super) const fn states(&self) -> &[AtomicU8] {
+        // SAFETY: new() made the pointer from a view of `count` atomics in the mapping, which lives
+        // as long as self; nobody has a view of them that is not made of atomics.
+        unsafe { std::slice::from_raw_parts(self.states.as_ptr(), self.count as usize) }
     }
 
     /// One link a frame, for the lock-free stack on which buffers come back.
@@ -248,7 +259,7 @@ impl Region {
         assert!(self.owns(frame), "a frame of another region");
         let (head, len) = (usize::from(frame.head()), usize::from(frame.len()));
         assert!(head + len <= self.size as usize, "a frame that describes bytes outside of itself");
-        self.frames.as_ptr().wrapping_add(frame.index() as usize * self.size as usize + head)
+        self.frames.as_ptr().wrapping_add((frame.index() as usize) << self.size_shift | head)
     }
 }
 

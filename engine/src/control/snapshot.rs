@@ -40,6 +40,8 @@ pub struct Snapshot {
     /// Every address of ours, sorted. Few, so a search by bisection stays in one cache line.
     local_v4: Vec<(u32, InterfaceId)>,
     local_v6: Vec<(u128, InterfaceId)>,
+    /// Every address that means all stations of a link, or a group that its interface is in.
+    groups_v4: Vec<(u32, InterfaceId)>,
     /// What the kernel has resolved, and what the configuration says; sorted.
     neighbors_v4: Vec<((InterfaceId, u32), MacAddr)>,
     neighbors_v6: Vec<((InterfaceId, u128), MacAddr)>,
@@ -151,6 +153,30 @@ impl Snapshot {
         self.interface(interface).is_some_and(|interface| interface.is_joined(group))
     }
 
+    /// Whom a packet to `address` that came in on `interface` is for.
+    #[inline]
+    #[must_use]
+    pub fn ipv4_scope(&self, interface: InterfaceId, address: Ipv4Addr) -> Ipv4Scope {
+        let address = address.to_bits();
+        // A host has few addresses: to look at each is faster than any search.
+        if self.local_v4.iter().any(|ours| ours.0 == address) {
+            Ipv4Scope::Ours
+        } else if self.groups_v4.contains(&(address, interface)) {
+            Ipv4Scope::Group
+        } else {
+            Ipv4Scope::Others
+        }
+    }
+
+    /// As [`is_martian_source`](Self::is_martian_source).
+    #[inline]
+    #[must_use]
+    pub fn is_martian_source_v4(&self, interface: InterfaceId, source: Ipv4Addr) -> bool {
+        let [first, ..] = source.octets();
+        let forbidden = first == 0 || first == 127 || first >= 224;
+        forbidden || self.ipv4_scope(interface, source) != Ipv4Scope::Others
+    }
+
     /// The station address of a neighbour that the kernel has resolved or the configuration
     /// gives.
     #[inline]
@@ -195,6 +221,17 @@ impl Snapshot {
             || self.is_local(source).is_some()
             || matches!(source, IpAddr::V4(v4) if self.is_broadcast(interface, v4))
     }
+}
+
+/// Whom an IPv4 address means.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Ipv4Scope {
+    /// Us.
+    Ours,
+    /// Everybody on the link, or a group that we are in.
+    Group,
+    /// Somebody else.
+    Others,
 }
 
 /// Whether `address` must not be seen on a wire, as destination either: the loopback network,
@@ -252,6 +289,17 @@ impl Interface {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         }
+    }
+
+    /// Every address by which more stations than us are meant on this interface.
+    fn ipv4_groups(&self) -> impl Iterator<Item = (u32, InterfaceId)> + '_ {
+        let directed = self.addresses.iter().filter_map(InterfaceAddress::broadcast);
+        let joined = self.groups.iter().filter_map(|group| match group {
+            IpAddr::V4(group) => Some(*group),
+            IpAddr::V6(_) => None,
+        });
+        let always = [Ipv4Addr::BROADCAST, ALL_SYSTEMS];
+        directed.chain(joined).chain(always).map(|group| (group.to_bits(), self.id))
     }
 
     fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {

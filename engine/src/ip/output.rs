@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use corewire_drivers::device::LinkKind;
 use corewire_drivers::env::{DropReason, Instant};
 use corewire_drivers::mem::Packet;
 
@@ -104,15 +105,26 @@ impl Ip {
         })
     }
 
-    /// Whether the way still holds: neither routes nor the neighbour have changed.
+    /// Whether a packet can go this way at once: routes have not changed, and the neighbour's
+    /// address is known and the same.
     #[inline]
     #[must_use]
-    pub fn is_current(&self, path: &Path) -> bool {
+    pub fn is_ready(&self, now: Instant, path: &Path) -> bool {
         path.generation == self.link.snapshot.generation
             && match path.hop {
-                Hop::Neighbor(neighbor) => self.link.neighbors.is_current(neighbor),
+                Hop::Neighbor(neighbor) => self.link.neighbors.is_ready(now, neighbor),
                 Hop::Station(_) => true,
             }
+    }
+
+    /// Which device leads there, and from which station to which; `None` while the neighbour's
+    /// address is not known.
+    pub fn station(
+        &mut self,
+        now: Instant,
+        path: &Path,
+    ) -> Option<(usize, (LinkKind, MacAddr, MacAddr))> {
+        self.link.station(now, path.interface, path.hop)
     }
 
     /// Puts the IP header before the packet, which starts at its transport header, and sends it.

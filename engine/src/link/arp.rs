@@ -8,21 +8,24 @@ use corewire_drivers::mem::Packet;
 use super::Link;
 use super::neighbor::Evidence;
 use crate::control::snapshot::{InterfaceId, Resolution};
-use crate::link::input::Inbound;
 use crate::packet::arp::{self, Purpose};
 use crate::packet::ethernet::{EtherType, Header, MacAddr};
 use crate::packet::vlan::Tags;
 use crate::packet::{DropReason, ethernet};
 
-/// An ARP packet came in: learn from it, and answer it in its own frame.
+/// An ARP packet came in: learn from it, and answer it in its own frame. Returns whom the packet
+/// is an answer for now, if it is one.
 ///
 /// `packet` starts behind the Ethernet header.
-pub(super) fn input(
+///
+/// # Errors
+/// Why it is to be dropped.
+pub fn input(
     link: &mut Link,
     now: Instant,
     interface: InterfaceId,
     packet: &mut Packet,
-) -> Result<Inbound, DropReason> {
+) -> Result<Option<MacAddr>, DropReason> {
     let message = arp::Packet::parse(link.pool.bytes(packet))?;
     link.counters.add(Counter::ArpIn, 1);
     let Some(ours) = link.snapshot.interface(interface) else {
@@ -36,14 +39,14 @@ pub(super) fn input(
         Purpose::Reply if for_us => Evidence::Answer,
         Purpose::Request if for_us => Evidence::Unsolicited,
         Purpose::Announcement => return announced(link, now, interface, &message),
-        Purpose::Probe if for_us => return Ok(answer(link, packet, &message, mac)),
+        Purpose::Probe if for_us => return Ok(Some(answer(link, packet, &message, mac))),
         _ => return Err(DropReason::ArpNotForUs),
     };
     link.learn(now, interface, IpAddr::V4(message.sender_ip), message.sender_mac, evidence);
     if evidence == Evidence::Answer {
-        return Ok(Inbound::Done);
+        return Ok(None);
     }
-    Ok(answer(link, packet, &message, mac))
+    Ok(Some(answer(link, packet, &message, mac)))
 }
 
 /// A gratuitous ARP may refresh what we know and never makes an entry: else anyone could fill the
@@ -53,7 +56,7 @@ fn announced(
     now: Instant,
     interface: InterfaceId,
     message: &arp::Packet,
-) -> Result<Inbound, DropReason> {
+) -> Result<Option<MacAddr>, DropReason> {
     let sender = IpAddr::V4(message.sender_ip);
     if link.snapshot.is_local(sender).is_some() {
         link.counters.add(Counter::AddressConflicts, 1);
@@ -63,13 +66,13 @@ fn announced(
         return Err(DropReason::ArpNotForUs);
     }
     link.learn(now, interface, sender, message.sender_mac, Evidence::Unsolicited);
-    Ok(Inbound::Done)
+    Ok(None)
 }
 
-fn answer(link: &Link, packet: &mut Packet, message: &arp::Packet, mac: MacAddr) -> Inbound {
+fn answer(link: &Link, packet: &mut Packet, message: &arp::Packet, mac: MacAddr) -> MacAddr {
     link.counters.add(Counter::ArpOut, 1);
     message.reply(mac).emit(link.pool.bytes_mut(packet));
-    Inbound::Answer(message.sender_mac, EtherType::ARP)
+    message.sender_mac
 }
 
 /// Writes the question for `target` into an empty frame, Ethernet header included.

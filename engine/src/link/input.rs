@@ -1,39 +1,24 @@
 //! Frames in: for us? of which kind?
 
-use corewire_drivers::env::{DropReason, Instant};
-use corewire_drivers::mem::Packet;
-
-use super::{Link, arp};
-use crate::control::snapshot::InterfaceId;
+use crate::packet::DropReason;
 use crate::packet::ethernet::{EtherType, Header, MacAddr};
 
-/// What became of a frame.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Inbound {
-    /// An IPv4 packet, from its IP header on.
-    Ipv4,
-    /// An IPv6 packet, from its IP header on.
-    Ipv6,
-    /// It has been dealt with; the frame can go.
-    Done,
-    /// The packet is the answer now, without its Ethernet header: send it to this station.
-    Answer(MacAddr, EtherType),
+/// What a frame for us carries.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Inbound {
+    /// What stands behind the header.
+    pub ether_type: EtherType,
+    /// Bytes of the header with its tags.
+    pub header_len: u16,
 }
 
-/// Takes the Ethernet header off a frame, and deals with what belongs to the link layer.
+/// Reads the Ethernet header of a frame that came in where our address is `ours`.
 ///
 /// # Errors
 /// Why the frame is to be dropped.
-#[inline]
-pub fn input(
-    link: &mut Link,
-    now: Instant,
-    interface: InterfaceId,
-    packet: &mut Packet,
-) -> Result<Inbound, DropReason> {
-    let header = Header::parse(link.pool.bytes(packet))?;
-    let ours = link.mac(interface);
-    // A frame for our own MAC address comes first: it is all but every frame.
+#[inline(always)]
+pub fn input(bytes: &[u8], ours: MacAddr) -> Result<Inbound, DropReason> {
+    let header = Header::parse(bytes)?;
     if header.destination != ours && !header.destination.is_multicast() {
         return Err(DropReason::NotOurMac);
     }
@@ -41,11 +26,5 @@ pub fn input(
     if header.tags.outer().is_some_and(|tag| tag.id() != 0) || header.tags.inner().is_some() {
         return Err(DropReason::VlanUnknown);
     }
-    packet.pull(header.header_len() as u16);
-    match header.ether_type {
-        EtherType::IPV4 => Ok(Inbound::Ipv4),
-        EtherType::IPV6 => Ok(Inbound::Ipv6),
-        EtherType::ARP => arp::input(link, now, interface, packet),
-        _ => Err(DropReason::EtherTypeUnknown),
-    }
+    Ok(Inbound { ether_type: header.ether_type, header_len: header.header_len() as u16 })
 }

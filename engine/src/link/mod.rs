@@ -1,7 +1,7 @@
 //! The link layer: from frames of a device to packets of the network layer, and back.
 
 /// ARP: who has which address.
-mod arp;
+pub mod arp;
 /// Frames in: for us? of which kind?
 pub mod input;
 /// Neighbours' addresses: learned, probed, forgotten.

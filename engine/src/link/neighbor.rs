@@ -198,12 +198,16 @@ impl Neighbors {
         }
     }
 
-    /// Whether the reference still names the neighbour that it was made for.
+    /// Whether the neighbour's address is known, fresh, and the same as ever since the reference
+    /// was made. If not, [`resolve`](Self::resolve) says what there is instead.
     #[inline]
     #[must_use]
-    pub fn is_current(&self, neighbor: NeighborRef) -> bool {
-        let entry = self.entries.get(usize::from(neighbor.slot));
-        entry.is_some_and(|entry| entry.generation == neighbor.generation)
+    pub fn is_ready(&self, now: Instant, neighbor: NeighborRef) -> bool {
+        self.entries.get(usize::from(neighbor.slot)).is_some_and(|entry| {
+            entry.generation == neighbor.generation
+                && (entry.state == State::Reachable && now < entry.until
+                    || matches!(entry.state, State::Permanent | State::Probing))
+        })
     }
 
     /// Lets a packet wait for the neighbour's answer.
@@ -253,6 +257,10 @@ impl Neighbors {
         let half = u32::try_from(REACHABLE.as_millis()).unwrap_or(u32::MAX) / 2;
         let holds = Duration::from_millis(u64::from(half + rng.below(2 * half)));
         let entry = &mut self.entries[usize::from(slot)];
+        if entry.mac != mac && entry.mac != MacAddr::UNSPECIFIED {
+            // Headers that were written for the old address must not be used any more.
+            entry.generation = entry.generation.wrapping_add(1);
+        }
         entry.mac = mac;
         entry.changed = now;
         entry.state =
@@ -412,6 +420,7 @@ impl Neighbors {
         };
         let entry = &mut self.entries[usize::from(slot)];
         (entry.interface, entry.address, entry.changed) = (interface, address, now);
+        entry.mac = MacAddr::UNSPECIFIED;
         self.index.insert((interface, address), slot);
         Some(slot)
     }

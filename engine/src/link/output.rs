@@ -149,7 +149,37 @@ impl Link {
             let source = self.mac(interface);
             let header = ethernet::Header { destination, source, ether_type, tags: Tags::NONE };
             header.emit(self.pool.bytes_mut(&mut packet));
-            self.pad(&mut packet);
+        }
+        self.output_framed(place, packet)
+    }
+
+    /// Which device leads to `hop`, and from which station to which; `None` while a neighbour's
+    /// address is not known.
+    pub fn station(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        hop: Hop,
+    ) -> Option<(usize, (LinkKind, MacAddr, MacAddr))> {
+        let place = self.egress.iter().position(|e| e.interface == interface)?;
+        let to = match hop {
+            Hop::Station(mac) => mac,
+            Hop::Neighbor(neighbor) => match self.neighbors.resolve(now, neighbor) {
+                Resolution::Known(mac) => mac,
+                _ => return None,
+            },
+        };
+        Some((place, (self.egress[place].kind, self.mac(interface), to)))
+    }
+
+    /// Queues a packet that has its link header, for the device at `place`.
+    ///
+    /// # Errors
+    /// Why it was dropped; it has been counted and freed.
+    #[inline]
+    pub fn output_framed(&mut self, place: usize, mut packet: Packet) -> Result<(), DropReason> {
+        if packet.len() < ethernet::MIN_FRAME_LEN {
+            self.pad(place, &mut packet);
         }
         self.enqueue(place, packet)
     }
@@ -157,9 +187,9 @@ impl Link {
     /// Fills a short frame up to the 60 bytes of the standard with zeros, so that nothing that the
     /// frame held before leaves the host (CVE-2003-0001, "EtherLeak").
     #[inline]
-    fn pad(&self, packet: &mut Packet) {
+    fn pad(&self, place: usize, packet: &mut Packet) {
         let len = packet.len();
-        if len < ethernet::MIN_FRAME_LEN && packet.is_linear() {
+        if self.egress[place].kind == LinkKind::Ethernet && packet.is_linear() {
             packet.grow((ethernet::MIN_FRAME_LEN - len) as u16);
             self.pool.bytes_mut(packet)[len..].fill(0);
         }

@@ -131,14 +131,14 @@ impl Datagram<'_> {
     #[inline]
     #[must_use]
     pub const fn peer(&self) -> SocketAddr {
-        self.received.source
+        self.received.source()
     }
 
     /// What it was sent to.
     #[inline]
     #[must_use]
     pub const fn local(&self) -> SocketAddr {
-        self.received.destination
+        self.received.destination()
     }
 
     /// Bytes of payload.
@@ -184,7 +184,7 @@ impl Datagram<'_> {
     pub fn answer(self, turn: &mut Turn<'_>) -> Result<(), DropReason> {
         let socket = turn.udp.get_mut(self.socket).ok_or(DropReason::SocketClosed)?;
         let packet = self.packet.take().ok_or(DropReason::SocketClosed)?;
-        udp::output::output(turn.ip, turn.now, socket, self.received.source, packet)
+        udp::output::output(turn.ip, turn.now, socket, self.received.source(), packet)
     }
 
     /// Cuts the payload to its first `len` bytes.

@@ -2,56 +2,89 @@
 
 use std::net::SocketAddr;
 
-use corewire_drivers::env::Counter;
-use corewire_drivers::mem::Packet;
+use corewire_drivers::mem::{Packet, Pool};
 
 use super::Sockets;
-use crate::ip::{self, Ip};
-use crate::packet::{DropReason, udp};
+use crate::ip;
+use crate::packet::checksum::Sum;
+use crate::packet::{Addresses, DropReason, Protocol, udp};
 
-/// A datagram for one of our sockets. The packet starts at its payload.
+/// A datagram for one of our sockets.
 #[derive(Copy, Clone, Debug)]
 pub struct Received {
+    /// Both ends' addresses.
+    pub addresses: Addresses,
     /// The socket's slot.
     pub slot: u32,
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// What it was sent to.
-    pub destination: SocketAddr,
+    /// The sender's port, and the port that it was sent to.
+    pub ports: (u16, u16),
+    /// Bytes of payload.
+    pub payload_len: u16,
     /// Bytes of the IP header, which stands before the UDP header before the payload.
     pub ip_header_len: u8,
 }
 
-/// Takes the UDP header off a packet and finds its socket.
+impl Received {
+    /// Who sent it.
+    #[inline]
+    #[must_use]
+    pub const fn source(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses.source(), self.ports.0)
+    }
+
+    /// What it was sent to.
+    #[inline]
+    #[must_use]
+    pub const fn destination(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses.destination(), self.ports.1)
+    }
+}
+
+/// Reads the UDP header of the datagram that begins `skip` bytes into `packet`, and finds its
+/// socket. `bytes` is what the first frame holds from there on.
 ///
 /// # Errors
-/// Why it is to be dropped. The packet starts at its UDP header then.
-#[inline]
+/// Why it is to be dropped.
+#[inline(always)]
 pub fn input(
     sockets: &Sockets,
-    ip: &mut Ip,
     received: &ip::Received,
-    packet: &mut Packet,
+    bytes: &[u8],
+    whole: (&Pool, &Packet, usize),
 ) -> Result<Received, DropReason> {
-    let link = &mut ip.link;
-    if packet.first().len() < udp::HEADER_LEN as u16 && !packet.is_linear() {
-        link.pool.pull_up(packet, udp::HEADER_LEN).map_err(|_| DropReason::UdpMalformed)?;
+    let header = udp::Header::parse(bytes, usize::from(received.payload_len))?;
+    match bytes.get(..usize::from(header.length)) {
+        Some(datagram) => header.verify(&received.addresses, [datagram])?,
+        None => verify_pieces(&header, received, whole)?,
     }
-    let header = udp::Header::parse(link.pool.bytes(packet), packet.len())?;
-    if packet.len() > usize::from(header.length) {
-        // Bytes behind the datagram are no part of it.
-        link.pool.truncate(packet, usize::from(header.length));
+    let (addresses, ports) = (received.addresses, (header.source_port, header.destination_port));
+    let slot = sockets.lookup(&addresses, ports, received.to_group);
+    Ok(Received {
+        addresses,
+        slot: slot.ok_or(DropReason::UdpNoSocket)?,
+        ports,
+        payload_len: header.payload_len(),
+        ip_header_len: received.header_len,
+    })
+}
+
+/// Checks a datagram that goes on in further frames.
+#[cold]
+fn verify_pieces(
+    header: &udp::Header,
+    received: &ip::Received,
+    (pool, packet, skip): (&Pool, &Packet, usize),
+) -> Result<(), DropReason> {
+    if header.checksum == 0 && !received.addresses.is_v6() {
+        return Ok(());
     }
-    if packet.is_linear() {
-        header.verify(&received.addresses, [link.pool.bytes(packet)])?;
-    } else {
-        header.verify(&received.addresses, link.pool.segments(packet))?;
-    }
-    link.counters.add(Counter::UdpIn, 1);
-    let source = SocketAddr::new(received.addresses.source(), header.source_port);
-    let destination = SocketAddr::new(received.addresses.destination(), header.destination_port);
-    let slot =
-        sockets.lookup(destination, source, received.to_group).ok_or(DropReason::UdpNoSocket)?;
-    packet.pull(udp::HEADER_LEN as u16);
-    Ok(Received { slot, source, destination, ip_header_len: received.header_len })
+    let (mut skip, mut left) = (skip, usize::from(header.length));
+    let pseudo = received.addresses.pseudo_header(Protocol::UDP, header.length);
+    let sum = pool.segments(packet).fold(pseudo, |sum: Sum, segment| {
+        let segment = segment.get(skip..).unwrap_or_default();
+        let piece = &segment[..segment.len().min(left)];
+        (skip, left) = (0, left - piece.len());
+        sum.with(piece)
+    });
+    if left == 0 && sum.is_valid() { Ok(()) } else { Err(DropReason::UdpChecksum) }
 }

@@ -6,6 +6,8 @@ pub mod input;
 pub mod output;
 /// The sockets and their ports.
 pub mod sockets;
+/// The headers of one way, written once.
+mod template;
 
 pub use input::Received;
 pub use sockets::{BindError, Owner, Socket, Sockets};

@@ -6,13 +6,24 @@ use corewire_drivers::env::{Counter, Instant};
 use corewire_drivers::mem::Packet;
 
 use super::Socket;
-use crate::ip::Ip;
+use super::template::{ROOM, Template};
+use crate::ip::{Ip, Path};
 use crate::packet::checksum::Sum;
 use crate::packet::{DropReason, Protocol, udp};
 
+/// The way from a socket to the peer to which it sent last.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Flow {
+    to: SocketAddr,
+    path: Path,
+    /// Its headers, once the neighbour is known.
+    template: Option<(usize, Template)>,
+}
+
 /// Sends `packet`, a payload, from `socket` to `peer`.
 ///
-/// The way is found once and kept with the socket for as long as it sends to the same peer.
+/// The way is found once, and its headers are written once, for as long as the socket sends to the
+/// same peer.
 ///
 /// # Errors
 /// Why it was dropped; it has been counted and freed.
@@ -22,10 +33,49 @@ pub fn output(
     now: Instant,
     socket: &mut Socket,
     peer: SocketAddr,
+    packet: Packet,
+) -> Result<(), DropReason> {
+    if let Some(Flow { to, path, template: Some((place, template)) }) = &socket.flow
+        && *to == peer
+        && ip.is_ready(now, path)
+        && packet.is_linear()
+        && packet.headroom() >= ROOM
+        && packet.len() <= usize::from(template.max_payload)
+    {
+        return with_template(ip, template, *place, packet);
+    }
+    layer_by_layer(ip, now, socket, peer, packet)
+}
+
+#[inline]
+fn with_template(
+    ip: &mut Ip,
+    template: &Template,
+    place: usize,
     mut packet: Packet,
 ) -> Result<(), DropReason> {
-    let path = match &socket.path {
-        Some((to, path)) if *to == peer && ip.is_current(path) => *path,
+    packet.push(ROOM as u16);
+    if let Some((headers, payload)) = ip.link.pool.bytes_mut(&mut packet).split_first_chunk_mut() {
+        template.write(headers, payload);
+    }
+    packet.pull(ROOM as u16 - template.len);
+    ip.link.counters.add(Counter::UdpOut, 1);
+    ip.link.output_framed(place, packet)
+}
+
+/// The long way: for the first datagram to a peer, and for those of several frames.
+#[cold]
+fn layer_by_layer(
+    ip: &mut Ip,
+    now: Instant,
+    socket: &mut Socket,
+    peer: SocketAddr,
+    mut packet: Packet,
+) -> Result<(), DropReason> {
+    let path = match &socket.flow {
+        Some(Flow { to, path, template: Some(_) }) if *to == peer && ip.is_ready(now, path) => {
+            *path
+        }
         _ => match find_path(ip, now, socket, peer) {
             Ok(path) => path,
             Err(reason) => {
@@ -38,11 +88,7 @@ pub fn output(
         ip.link.discard(packet, DropReason::TooBig);
         return Err(DropReason::TooBig);
     }
-    let payload = if packet.is_linear() {
-        Sum::new().with(ip.link.pool.bytes(&packet))
-    } else {
-        ip.link.pool.segments(&packet).fold(Sum::new(), Sum::with)
-    };
+    let payload = ip.link.pool.segments(&packet).fold(Sum::new(), Sum::with);
     let header = udp::Header::new(socket.local.port(), peer.port(), packet.len() as u16)
         .with_checksum(&path.addresses, payload);
     if !packet.push(udp::HEADER_LEN as u16) {
@@ -57,18 +103,21 @@ pub fn output(
 /// The largest payload of a datagram that is not cut: 65,535 less the headers of IPv4 and UDP.
 pub const MAX_PAYLOAD: usize = 65_507;
 
-#[cold]
 fn find_path(
     ip: &mut Ip,
     now: Instant,
     socket: &mut Socket,
     peer: SocketAddr,
-) -> Result<crate::ip::Path, DropReason> {
+) -> Result<Path, DropReason> {
     let source = Some(socket.local.ip()).filter(|address| !address.is_unspecified());
     let path = ip.path(now, source, peer.ip())?;
     if path.to_group && !peer.ip().is_multicast() && !socket.broadcast {
         return Err(DropReason::BroadcastNotAllowed);
     }
-    socket.path = Some((peer, path));
+    let ports = (socket.local.port(), peer.port());
+    let template = ip.station(now, &path).and_then(|(place, stations)| {
+        Some((place, Template::new(&path, stations, socket.ttl, ports)?))
+    });
+    socket.flow = Some(Flow { to: peer, path, template });
     Ok(path)
 }

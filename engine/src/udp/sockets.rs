@@ -1,13 +1,14 @@
 //! The sockets and their ports.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use corewire_drivers::env::Rng;
 
+use super::output::Flow;
 use crate::flow::PortTable;
-use crate::ip::Path;
 use crate::ip::output::DEFAULT_TTL;
+use crate::packet::Addresses;
 use crate::socket::table::Table;
 use crate::socket::{ContextId, SocketId};
 
@@ -24,7 +25,7 @@ pub enum Owner {
 #[derive(Debug)]
 pub struct Socket {
     /// Its own end; the address is unspecified when it takes datagrams to any address of ours.
-    pub local: SocketAddr,
+    pub(super) local: SocketAddr,
     /// The only peer that it speaks with, when it is connected.
     pub peer: Option<SocketAddr>,
     /// Who gets its datagrams.
@@ -32,11 +33,22 @@ pub struct Socket {
     /// Whether it may send to broadcast addresses (SO_BROADCAST).
     pub broadcast: bool,
     /// Hops that its packets may take.
-    pub ttl: u8,
-    /// The last peer, and the way there.
-    pub(super) path: Option<(SocketAddr, Path)>,
+    pub(super) ttl: u8,
+    /// The way to the peer to which it sent last.
+    pub(super) flow: Option<Flow>,
+    /// Which destinations are its own: what [`local`](Self::local) says, in a form that is quick to
+    /// compare.
+    accepts: Accepts,
     /// The next socket of the same port.
     next: Option<u32>,
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Accepts {
+    AnyV4,
+    AnyV6,
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
 }
 
 /// Why a socket could not be made.
@@ -108,7 +120,8 @@ impl Sockets {
             owner,
             broadcast: false,
             ttl: DEFAULT_TTL,
-            path: None,
+            flow: None,
+            accepts: Accepts::of(local.ip()),
             next: self.ports.first(port),
         };
         let id = self.table.insert(socket).ok_or(BindError::TooMany)?;
@@ -133,21 +146,21 @@ impl Sockets {
         Some(socket)
     }
 
-    /// The socket that a datagram from `source` to `destination` is for: one connected to the
-    /// source before one bound to the address before one bound to none.
+    /// The socket that a datagram with these addresses and ports, the sender's first, is for: one
+    /// connected to the sender before one bound to the address before one bound to none.
     #[inline]
     #[must_use]
     pub fn lookup(
         &self,
-        destination: SocketAddr,
-        source: SocketAddr,
+        addresses: &Addresses,
+        (source_port, port): (u16, u16),
         to_group: bool,
     ) -> Option<u32> {
         let mut best = (0, None);
-        let mut next = self.ports.first(destination.port());
+        let mut next = self.ports.first(port);
         while let Some(slot) = next {
             let socket = self.table.slot(slot)?;
-            let score = socket.score(destination.ip(), source, to_group);
+            let score = socket.score(addresses, source_port, to_group);
             if score > best.0 {
                 best = (score, Some(slot));
             }
@@ -168,6 +181,13 @@ impl Sockets {
     #[must_use]
     pub fn slot_mut(&mut self, slot: u32) -> Option<&mut Socket> {
         self.table.slot_mut(slot)
+    }
+
+    /// The whole name of the socket in `slot`, and who gets its datagrams.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self, slot: u32) -> Option<(SocketId, Owner)> {
+        Some((self.table.id(slot)?, self.table.slot(slot)?.owner))
     }
 
     /// The whole name of the socket in `slot`.
@@ -198,24 +218,55 @@ impl Socket {
     /// Only this peer, from now on (RFC 1122 §4.1.3.5 leaves it to the interface; as connect(2)).
     pub fn connect(&mut self, peer: SocketAddr) {
         self.peer = Some(peer);
-        self.path = None;
+        self.flow = None;
+    }
+
+    /// Its own end.
+    #[must_use]
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Hops that its packets may take from now on (IP_TTL).
+    pub fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+        self.flow = None;
+    }
+
+    /// Hops that its packets may take.
+    #[must_use]
+    pub const fn ttl(&self) -> u8 {
+        self.ttl
     }
 
     /// How well a datagram fits: 0 not at all.
     #[inline]
-    fn score(&self, destination: IpAddr, source: SocketAddr, to_group: bool) -> u8 {
-        let address = if self.local.ip() == destination {
-            2
-        } else if wildcard(self.local.ip(), destination) {
-            1
-        } else {
+    fn score(&self, addresses: &Addresses, source_port: u16, to_group: bool) -> u8 {
+        let address = match (self.accepts, *addresses) {
+            (Accepts::V4(ours), Addresses::V4 { destination, .. }) if ours == destination => 2,
+            (Accepts::V6(ours), Addresses::V6 { destination, .. }) if ours == destination => 2,
+            (Accepts::AnyV4, Addresses::V4 { .. }) | (Accepts::AnyV6, Addresses::V6 { .. }) => 1,
             // A datagram to everybody reaches only sockets that are bound to no address.
-            return 0;
+            _ => 0,
         };
         match self.peer {
-            Some(peer) if peer == source && !to_group => address + 2,
-            Some(_) => 0,
             None => address,
+            Some(peer) if address != 0 && !to_group => {
+                let source = SocketAddr::new(addresses.source(), source_port);
+                if peer == source { address + 2 } else { 0 }
+            }
+            Some(_) => 0,
+        }
+    }
+}
+
+impl Accepts {
+    fn of(local: IpAddr) -> Self {
+        match local {
+            IpAddr::V4(address) if address.is_unspecified() => Self::AnyV4,
+            IpAddr::V6(address) if address.is_unspecified() => Self::AnyV6,
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
         }
     }
 }

@@ -85,6 +85,7 @@ impl SnapshotBuilder {
         });
         // Given routes first: one for a subnet of ours takes the place of the derived one.
         let routes = RouteTable::new(routes.into_iter().chain(on_link));
+        let groups_v4 = self.interfaces.iter().flat_map(Interface::ipv4_groups).collect();
         let (mut neighbors_v4, mut neighbors_v6) = (Vec::new(), Vec::new());
         for (&(interface, address), &mac) in &self.neighbors {
             if keep(self.check_neighbor(interface, address, mac), &mut refused) {
@@ -101,6 +102,7 @@ impl SnapshotBuilder {
             routes,
             local_v4,
             local_v6,
+            groups_v4,
             neighbors_v4,
             neighbors_v6,
         };

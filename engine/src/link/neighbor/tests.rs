@@ -124,6 +124,9 @@ fn who_lies_about_a_fresh_neighbour_is_not_believed_at_once() {
     assert_eq!(bed.neighbors.conflicts(), 10_000);
     bed.now += LOCK;
     bed.learn(1, OTHER, Evidence::Unsolicited);
+    assert_eq!(bed.neighbors.resolve(bed.now, neighbor), Resolution::Forgotten);
+    assert!(!bed.neighbors.is_ready(bed.now, neighbor), "headers for the old address are void");
+    let neighbor = bed.neighbors.find(bed.now, ETH, address(1)).expect("it is there");
     assert_eq!(bed.neighbors.resolve(bed.now, neighbor), Resolution::Known(OTHER));
 }
 
