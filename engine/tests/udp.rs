@@ -49,7 +49,7 @@ fn a_port_that_nobody_has_is_refused_to_a_connected_socket() {
     pair.settle(&mut client, &mut server);
     assert_eq!(client.errors.len(), 1);
     assert_eq!(server.seen, 0);
-    assert_eq!(pair.b.counters().drops(DropReason::UdpNoSocket), 1);
+    assert_eq!(pair.b.counters().dropped(DropReason::UdpNoSocket), 1);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_neighbour_that_does_not_answer_is_given_up() {
     }
     let counters = pair.a.counters();
     assert_eq!(counters.get(Counter::ArpOut), 3);
-    assert_eq!(counters.drops(DropReason::NeighborQueueFull), 2);
-    assert_eq!(counters.drops(DropReason::NeighborUnreachable), 3);
+    assert_eq!(counters.dropped(DropReason::NeighborQueueFull), 2);
+    assert_eq!(counters.dropped(DropReason::NeighborUnreachable), 3);
     assert!(pair.a.shut_down());
 }

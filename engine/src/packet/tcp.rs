@@ -262,7 +262,7 @@ mod tests {
                 assert_eq!(verdict, Err(DropReason::TcpChecksum), "bit {bit}");
             }
         }
-        assert_eq!(HEADER.options(&[]), []);
+        assert_eq!(HEADER.options(&[]), [0u8; 0]);
     }
 
     #[test]
