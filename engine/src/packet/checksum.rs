@@ -4,8 +4,8 @@
 //! that is fed one piece after the other and remembers on which half of a 16-bit word it stands.
 //!
 //! The one's complement sum does not care in which order the bytes of its words lie (RFC 1071
-//! §2(B)), as long as they all lie in the same: bytes are added as the machine loads them, eight at
-//! a time, and the result is put into the order of the wire once, at the end.
+//! §2(B)), as long as they all lie in the same. So bytes are added as a little-endian machine loads
+//! them, eight at a time, and the result is put into the order of the wire once, at the end.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -24,7 +24,7 @@ use super::Protocol;
 #[derive(Copy, Clone, Debug, Default)]
 #[must_use]
 pub struct Sum {
-    /// In the machine's byte order, with its carries added at the low end: modulo 2^64 − 1, of
+    /// Of words with their bytes swapped, the carries added at the low end: modulo 2^64 − 1, of
     /// which 2^16 − 1 is a divisor.
     sum: u64,
     /// Whether an odd number of bytes went in so far.
@@ -47,11 +47,9 @@ impl Sum {
         protocol: Protocol,
         len: u16,
     ) -> Self {
-        let sum = u32::from_ne_bytes(source.octets()) as u64
-            + u32::from_ne_bytes(destination.octets()) as u64
-            + (protocol.0 as u16).to_be() as u64
-            + len.to_be() as u64;
-        Self { sum, odd: false }
+        let sum = u32::from_le_bytes(source.octets()) as u64
+            + u32::from_le_bytes(destination.octets()) as u64;
+        Self { sum, odd: false }.with_words(protocol.0 as u64 + len as u64)
     }
 
     /// The sum of an IPv6 pseudo header (RFC 8200 §8.1): `len` is that of the upper-layer packet
@@ -63,19 +61,18 @@ impl Sum {
         protocol: Protocol,
         len: u32,
     ) -> Self {
-        let (source, destination) = (source.octets(), destination.octets());
-        let (s, d) = (u128::from_ne_bytes(source), u128::from_ne_bytes(destination));
+        let s = u128::from_le_bytes(source.octets());
+        let d = u128::from_le_bytes(destination.octets());
         let mut sum = add_carry(s as u64, (s >> 64) as u64);
         sum = add_carry(sum, d as u64);
         sum = add_carry(sum, (d >> 64) as u64);
-        sum = add_carry(sum, (protocol.0 as u32).to_be() as u64 + len.to_be() as u64);
-        Self { sum, odd: false }
+        Self { sum, odd: false }.with_words(protocol.0 as u64 + len as u64)
     }
 
     /// The sum with `bytes` behind those that are in it.
     #[inline]
     pub fn with(self, bytes: &[u8]) -> Self {
-        let piece = native_sum(bytes);
+        let piece = sum_of(bytes);
         // On an odd place each byte stands in the other half of its word, so the sum of the piece
         // comes with its bytes swapped (RFC 1071 §2(B)).
         let piece = if self.odd { u64::from(fold(piece).swap_bytes()) } else { piece };
@@ -85,13 +82,20 @@ impl Sum {
     /// The sum with a word of a header in it, which stands on an even place.
     #[inline]
     pub const fn with_u16(self, word: u16) -> Self {
-        Self { sum: add_carry(self.sum, word.to_be() as u64), odd: self.odd }
+        self.with_words(word as u64)
     }
 
     /// The sum with two words of a header in it, which stand on even places.
     #[inline]
     pub const fn with_u32(self, words: u32) -> Self {
-        Self { sum: add_carry(self.sum, words.to_be() as u64), odd: self.odd }
+        self.with_words(words as u64)
+    }
+
+    /// The sum with the plain sum of some 16- or 32-bit words in it, which stand on even places:
+    /// several fields of a header cost one change of byte order.
+    #[inline]
+    pub(super) const fn with_words(self, words: u64) -> Self {
+        Self { sum: add_carry(self.sum, words.swap_bytes()), odd: self.odd }
     }
 
     /// The sum of two parts of a packet, in any order, both of which begin on an even place: a
@@ -107,7 +111,7 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn value(self) -> u16 {
-        u16::from_be(fold(self.sum))
+        fold(self.sum).swap_bytes()
     }
 
     /// The checksum: the sum's complement.
@@ -147,37 +151,36 @@ pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
 /// are and adding up their lanes costs more than it saves (benches/checksum.rs).
 const VECTORS_FROM: usize = 96;
 
-/// The sum of `bytes` as words in the machine's order, modulo 2^64 − 1.
+/// The sum of `bytes` as little-endian words, modulo 2^64 − 1.
 #[inline]
-fn native_sum(bytes: &[u8]) -> u64 {
+fn sum_of(bytes: &[u8]) -> u64 {
     if bytes.len() >= VECTORS_FROM {
-        return native_sum_long(bytes);
+        return sum_of_long(bytes);
     }
-    native_sum_short(bytes)
+    sum_of_short(bytes)
 }
 
 #[inline]
-fn native_sum_short(bytes: &[u8]) -> u64 {
+fn sum_of_short(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let mut sum = 0;
     for word in words {
-        sum = add_carry(sum, u64::from_ne_bytes(*word));
+        sum = add_carry(sum, u64::from_le_bytes(*word));
     }
-    // At most 7 bytes: their sum as words of 32, 16 and 8 bits fits easily.
-    let (words, tail) = tail.as_chunks::<4>();
-    let mut rest = 0;
-    if let [word] = words {
-        rest += u64::from(u32::from_ne_bytes(*word));
-    }
-    let (words, tail) = tail.as_chunks::<2>();
-    if let [word] = words {
-        rest += u64::from(u16::from_ne_bytes(*word));
-    }
-    if let [byte] = tail {
-        // RFC 1071 §4.1: a last odd byte is followed by a zero.
-        rest += u64::from(u16::from_ne_bytes([*byte, 0]));
-    }
+    let rest = match bytes.last_chunk::<8>() {
+        // The last 8 bytes, less those that are summed already. In two steps, because to shift
+        // all 64 bits out at once is not defined.
+        Some(last) => u64::from_le_bytes(*last) >> (56 - 8 * tail.len()) >> 8,
+        None => sum_of_few(tail),
+    };
+    // RFC 1071 §4.1: a last odd byte is followed by a zero; here zeros stand above it.
     add_carry(sum, rest)
+}
+
+/// Fewer than 8 bytes: rare, so it is not repeated at every place that sums.
+#[inline(never)]
+fn sum_of_few(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Adds halves of 32 bits into sums of 64 bits, which the compiler turns into vectors: this is
@@ -186,11 +189,11 @@ fn native_sum_short(bytes: &[u8]) -> u64 {
 ///
 /// The sum can't overflow: that would take 2^32 halves.
 #[multiversion::multiversion(targets("x86_64+avx2"))]
-fn native_sum_long(bytes: &[u8]) -> u64 {
+fn sum_of_long(bytes: &[u8]) -> u64 {
     let (halves, tail) = bytes.as_chunks::<4>();
-    let mut sum = native_sum_short(tail);
+    let mut sum = sum_of_short(tail);
     for half in halves {
-        sum += u64::from(u32::from_ne_bytes(*half));
+        sum += u64::from(u32::from_le_bytes(*half));
     }
     sum
 }
@@ -203,13 +206,12 @@ const fn add_carry(a: u64, b: u64) -> u64 {
     sum + carry as u64
 }
 
-/// The same sum in 16 bits, still in the machine's order. Zero only if every word was zero.
+/// The same sum in 16 bits. Zero only if every word was zero.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    // The sum of both halves stands in the upper one, with the carry that the lower one gave it.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

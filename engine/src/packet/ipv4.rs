@@ -173,30 +173,24 @@ impl Header {
     /// this room.
     #[inline]
     pub fn emit(&self, bytes: &mut [u8]) {
-        let header_len = usize::from(self.header_len);
-        let (fixed, options) = bytes[..header_len].split_at_mut(HEADER_LEN);
+        let (fixed, options) = bytes[..usize::from(self.header_len)].split_at_mut(HEADER_LEN);
         let flags = u16::from(self.fragment.dont) << 14 | u16::from(self.fragment.more) << 13;
-        let words = [
-            u16::from(0x40 | self.header_len >> 2) << 8 | u16::from(self.traffic_class.0),
-            self.total_len,
-            self.identification,
-            flags | self.fragment.offset >> 3,
-            u16::from(self.ttl) << 8 | u16::from(self.protocol.0),
-        ];
-        let (source, destination) = (self.source.octets(), self.destination.octets());
-        let mut sum = Sum::new()
-            .with_u32(u32::from_be_bytes(source))
-            .with_u32(u32::from_be_bytes(destination));
-        for (field, word) in fixed.as_chunks_mut::<2>().0.iter_mut().zip(words) {
-            *field = word.to_be_bytes();
-            sum = sum.with_u16(word);
-        }
+        let (source, destination) = (self.source.to_bits(), self.destination.to_bits());
+        let first = u32::from_be_bytes([0x40 | self.header_len >> 2, self.traffic_class.0, 0, 0])
+            | u32::from(self.total_len);
+        let second =
+            u32::from(self.identification) << 16 | u32::from(flags | self.fragment.offset >> 3);
+        let third = u32::from_be_bytes([self.ttl, self.protocol.0, 0, 0]);
+        let words = [first, second, third, source, destination];
+        let mut sum = Sum::new().with_words(words.iter().map(|word| u64::from(*word)).sum());
         if !options.is_empty() {
             sum = sum.with(options);
         }
-        fixed[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
-        fixed[12..16].copy_from_slice(&source);
-        fixed[16..20].copy_from_slice(&destination);
+        let third = third | u32::from(sum.checksum());
+        let words = [first, second, third, source, destination];
+        for (field, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *field = word.to_be_bytes();
+        }
     }
 
     /// Takes one from the TTL of the header in `bytes` and mends its checksum (RFC 1141), for a

@@ -86,23 +86,19 @@ impl Header {
     pub fn emit(&self, bytes: &mut [u8], sum: Sum) {
         let (fixed, options) = bytes[..usize::from(self.header_len)].split_at_mut(HEADER_LEN);
         let offset_and_flags = u16::from(self.header_len >> 2) << 12 | (self.flags.0 & Flags::ALL);
-        let sum = sum
-            .with_u16(self.source_port)
-            .with_u16(self.destination_port)
-            .with_u32(self.sequence)
-            .with_u32(self.acknowledgment)
-            .with_u16(offset_and_flags)
-            .with_u16(self.window)
-            .with_u16(self.urgent_pointer)
-            .join(Sum::new().with(options));
-        fixed[..2].copy_from_slice(&self.source_port.to_be_bytes());
-        fixed[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
-        fixed[4..8].copy_from_slice(&self.sequence.to_be_bytes());
-        fixed[8..12].copy_from_slice(&self.acknowledgment.to_be_bytes());
-        fixed[12..14].copy_from_slice(&offset_and_flags.to_be_bytes());
-        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
-        fixed[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
-        fixed[18..20].copy_from_slice(&self.urgent_pointer.to_be_bytes());
+        let ports = u32::from(self.source_port) << 16 | u32::from(self.destination_port);
+        let fourth = u32::from(offset_and_flags) << 16 | u32::from(self.window);
+        let urgent = u32::from(self.urgent_pointer);
+        let words = [ports, self.sequence, self.acknowledgment, fourth, urgent];
+        let mut sum = sum.with_words(words.iter().map(|word| u64::from(*word)).sum());
+        if !options.is_empty() {
+            sum = sum.join(Sum::new().with(options));
+        }
+        let fifth = u32::from(sum.checksum()) << 16 | urgent;
+        let words = [ports, self.sequence, self.acknowledgment, fourth, fifth];
+        for (field, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *field = word.to_be_bytes();
+        }
     }
 }
 

@@ -90,9 +90,7 @@ impl Header {
     pub const fn with_checksum(self, addresses: &Addresses, payload: Sum) -> Self {
         let checksum = addresses
             .pseudo_header(Protocol::UDP, self.length)
-            .with_u16(self.source_port)
-            .with_u16(self.destination_port)
-            .with_u16(self.length)
+            .with_words(self.source_port as u64 + self.destination_port as u64 + self.length as u64)
             .join(payload)
             .checksum();
         // RFC 768: a checksum of zero goes out as ones, which is the same number in one's
