@@ -217,6 +217,32 @@ pub(super) fn memlock_limit() -> u64 {
     line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok()).unwrap_or(u64::MAX)
 }
 
+/// Whether this process may lock `needed` bytes of frames.
+///
+/// What other processes of the same user have locked counts too, and can't be known
+/// (`xdp_umem_account_pages`, net/xdp/xdp_umem.c); then opening the queue says so.
+///
+/// # Errors
+/// [`Error::Memlock`].
+pub fn check_memlock(needed: u64) -> Result<(), Error> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let limit = memlock_limit();
+    if needed <= limit || may_lock_all(&read("/proc/self/status"), &read("/proc/self/uid_map")) {
+        return Ok(());
+    }
+    Err(Error::Memlock { needed, limit })
+}
+
+/// Whether the process has CAP_IPC_LOCK, in the host's own user namespace: capabilities of
+/// another do not count (`capable`, kernel/capability.c).
+fn may_lock_all(status: &str, uid_map: &str) -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok()).unwrap_or(0);
+    let of_host = uid_map.split_whitespace().eq(["0", "0", "4294967295"]);
+    effective & 1 << CAP_IPC_LOCK != 0 && of_host
+}
+
 /// Whether this process may run on `core`: its affinity, which cpusets and systemd's CPUAffinity=
 /// narrow.
 ///

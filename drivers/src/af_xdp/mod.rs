@@ -41,7 +41,7 @@ mod sys;
 
 pub use busy_poll::BusyPoll;
 pub use device::{AfXdp, Builder};
-pub use diagnose::check_core;
+pub use diagnose::{check_core, check_memlock};
 pub use error::Error;
 pub use link::Attachment;
 pub use program::Verdict;

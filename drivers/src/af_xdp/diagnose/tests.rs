@@ -140,3 +140,15 @@ fn core_lists_are_read_as_taskset_writes_them() {
 fn the_limit_of_locked_memory_can_be_read() {
     assert!(memlock_limit() > 0);
 }
+
+#[test]
+fn who_may_lock_all_memory() {
+    let host = "         0          0 4294967295\n";
+    let status = |capabilities| format!("Name:\tx\nCapEff:\t{capabilities}\n");
+    assert!(may_lock_all(&status("000001ffffffffff"), host));
+    assert!(may_lock_all(&status("0000000000004000"), host));
+    assert!(!may_lock_all(&status("000001ffffffbfff"), host));
+    assert!(!may_lock_all(&status("000001ffffffffff"), "0 1000 1\n"), "a user namespace");
+    assert!(!may_lock_all("", host));
+    assert!(check_memlock(4096).is_ok());
+}
