@@ -20,11 +20,13 @@ pub(super) const XDP_USE_SG: u16 = libc::XDP_USE_SG;
 pub(super) const XDP_PKT_CONTD: u32 = libc::XDP_PKT_CONTD;
 
 /// XDP verdicts (enum xdp_action).
+pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_REDIRECT: u32 = 4;
 
 /// bpf(2) commands (enum bpf_cmd).
 pub(super) const BPF_MAP_CREATE: u32 = 0;
+pub(super) const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 pub(super) const BPF_MAP_UPDATE_ELEM: u32 = 2;
 pub(super) const BPF_MAP_DELETE_ELEM: u32 = 3;
 pub(super) const BPF_PROG_LOAD: u32 = 5;
@@ -36,7 +38,9 @@ pub(super) const BPF_LINK_UPDATE: u32 = 29;
 
 /// Map types (enum bpf_map_type).
 pub(super) const BPF_MAP_TYPE_HASH: u32 = 1;
+pub(super) const BPF_MAP_TYPE_ARRAY: u32 = 2;
 pub(super) const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
+pub(super) const BPF_MAP_TYPE_DEVMAP: u32 = 14;
 pub(super) const BPF_MAP_TYPE_XSKMAP: u32 = 17;
 
 /// Program and attach type.
@@ -44,6 +48,8 @@ pub(super) const BPF_PROG_TYPE_XDP: u32 = 6;
 pub(super) const BPF_XDP: u32 = 37;
 /// Program flag: the program takes packets of several buffers.
 pub(super) const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// PROG_TEST_RUN flag: what the program decides really happens to the frame (Linux 5.18).
+pub(super) const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// LINK_UPDATE flag: replace only the program named by `old_prog_fd`.
 pub(super) const BPF_F_REPLACE: u32 = 1 << 2;
 /// LINK_CREATE flags (XDP_FLAGS_*, include/uapi/linux/if_link.h).

@@ -92,6 +92,16 @@ impl Assembler {
         self.push(0x7a, base, R0, offset, value);
     }
 
+    /// `dst = *(u64 *)(base + offset)`
+    pub(super) fn load_u64(&mut self, dst: Reg, base: Reg, offset: i16) {
+        self.push(0x79, dst, base, offset, 0);
+    }
+
+    /// `*(u64 *)(base + offset) = src`
+    pub(super) fn store_reg_u64(&mut self, base: Reg, offset: i16, src: Reg) {
+        self.push(0x7b, base, src, offset, 0);
+    }
+
     /// `dst = src`
     pub(super) fn copy(&mut self, dst: Reg, src: Reg) {
         self.push(0xbf, dst, src, 0, 0);

@@ -38,6 +38,8 @@ mod socket;
 mod steering;
 /// The system calls, typed.
 mod sys;
+/// Load made, and counted, by an XDP program.
+mod traffic;
 
 pub use busy_poll::BusyPoll;
 pub use device::{AfXdp, Builder};
@@ -47,3 +49,4 @@ pub use link::Attachment;
 pub use program::Verdict;
 pub use socket::{Mode, RingSizes};
 pub use steering::{PortSet, Steering};
+pub use traffic::{TRAFFIC_MARK, Traffic};

@@ -141,6 +141,19 @@ pub(super) fn map_delete(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     bpf(abi::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
+/// BPF_MAP_LOOKUP_ELEM of a `u32` key in a map whose values are eight bytes.
+pub(super) fn map_get_u64(map: BorrowedFd<'_>, key: u32) -> io::Result<u64> {
+    let mut value = 0u64;
+    let mut attr = abi::MapElement {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: ptr::from_ref(&key).expose_provenance() as u64,
+        value: ptr::from_mut(&mut value).expose_provenance() as u64,
+        ..Default::default()
+    };
+    bpf(abi::BPF_MAP_LOOKUP_ELEM, &mut attr)?;
+    Ok(value)
+}
+
 /// BPF_PROG_LOAD of an XDP program that takes packets of several buffers. A non-empty `log` is
 /// filled with the verifier's words.
 pub(super) fn program_load(name: &str, insns: &[Insn], log: &mut [u8]) -> io::Result<OwnedFd> {
@@ -173,6 +186,26 @@ pub(super) fn program_test(program: BorrowedFd<'_>, packet: &[u8]) -> io::Result
     };
     bpf(abi::BPF_PROG_TEST_RUN, &mut attr)?;
     Ok(attr.retval)
+}
+
+/// BPF_PROG_TEST_RUN of `count` live frames that begin as `packet`, `batch` at a time: what the
+/// program decides really happens to them.
+pub(super) fn program_run_live(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    count: u32,
+    batch: u32,
+) -> io::Result<()> {
+    let mut attr = abi::TestRun {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        data_size_in: packet.len() as u32,
+        data_in: address_of(packet),
+        repeat: count,
+        flags: abi::BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: batch,
+        ..Default::default()
+    };
+    bpf(abi::BPF_PROG_TEST_RUN, &mut attr).map(drop)
 }
 
 /// The name of the program with this id, as its loader gave it.
