@@ -1,0 +1,12 @@
+//! The report: one JSON document, the same figures as a table, and two reports compared.
+
+/// Two reports, ratio by ratio.
+pub(crate) mod compare;
+/// The document itself.
+pub(crate) mod document;
+/// hdrhistogram's own files.
+pub(crate) mod histograms;
+/// Medians.
+pub(crate) mod statistics;
+/// The table on the screen.
+pub(crate) mod table;
