@@ -56,6 +56,24 @@ fn a_dropped_queue_is_free_again() {
     }
 }
 
+/// A process that was started while the queue was open does not keep it: neither descriptors nor
+/// mappings are inherited.
+#[test]
+fn a_child_process_does_not_keep_the_queue() {
+    if !is_root() {
+        return;
+    }
+    let cable = Cable::new();
+    let end = End::open(&cable.a, Mode::Copy);
+    let mut child = Command::new("sleep").arg("60").spawn().expect("a child");
+    end.release();
+    assert!(program_on(&cable.a).is_none());
+    let end = End::open(&cable.a, Mode::Copy);
+    child.kill().expect("it was still there");
+    child.wait().expect("dead");
+    end.release();
+}
+
 fn program_on(host: &Host) -> Option<u32> {
     host.enter(|| Interface::find(NIC)).expect("it exists").xdp.map(|program| program.id)
 }

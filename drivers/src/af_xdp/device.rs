@@ -11,7 +11,7 @@ use super::{Attachment, BusyPoll, Error, Steering, busy_poll, sys};
 use crate::device::{Burst, Capabilities, Device, DeviceCounts, DeviceState, LinkKind};
 use crate::env::Instant;
 use crate::env::limits::{BURST, HEADROOM, MAX_PACKET_FRAMES, RESERVE};
-use crate::mem::{Pool, Region};
+use crate::mem::{Pages, Pool, Region, RegionConfig};
 use crate::nic::Interface;
 
 /// Packets that full bursts may gather before one system call sends them. More, and the first
@@ -157,6 +157,7 @@ impl Builder {
         });
         let open = Open {
             attachment: self.attachment,
+            ifindex: facts.interface.index,
             queue_id: self.queue,
             queue,
             socket,
@@ -164,7 +165,7 @@ impl Builder {
             mode: self.request.mode,
         };
         if let Err(error) = bound {
-            open.close(Some(pool)).0.give_back(pool);
+            open.close(Some(pool));
             return Err(error);
         }
         Ok(AfXdp::new(open, &facts.interface, self.request.multi_buffer, self.busy_poll.is_some()))
@@ -174,7 +175,7 @@ impl Builder {
         let mode = self.request.mode;
         socket
             .bind(facts.interface.index, self.queue, &self.request, umem.map(AsFd::as_fd))
-            .map_err(|error| facts.explain_bind(self.queue, mode, error))?;
+            .map_err(|error| facts.explain_bind(self.queue, &self.request, error))?;
         let granted = socket
             .is_zero_copy()
             .map_err(|source| Error::System { action: "read the socket's mode", source })?;
@@ -196,6 +197,7 @@ impl Builder {
 #[derive(Debug)]
 struct Open {
     attachment: Option<Arc<Attachment>>,
+    ifindex: u32,
     queue_id: u32,
     queue: Queue,
     socket: Socket,
@@ -205,9 +207,10 @@ struct Open {
 
 impl Open {
     /// Detaches, unmaps, closes: in the only order that frees the queue. A ring that is mapped
-    /// keeps the socket alive, and with it the queue taken.
-    fn close(self, pool: Option<&mut Pool>) -> (super::queue::Lent, DeviceCounts) {
-        let Self { attachment, queue_id, queue, socket, region, .. } = self;
+    /// keeps the socket alive, and with it the queue taken. Then the frames that the kernel had
+    /// go back to the pool.
+    fn close(self, pool: Option<&mut Pool>) -> DeviceCounts {
+        let Self { attachment, ifindex, queue_id, queue, socket, region, mode } = self;
         if let Some(attachment) = attachment {
             // The last one to hold the program drops it, link first: then no packet is on its
             // way when the socket goes.
@@ -216,11 +219,37 @@ impl Open {
             }
             drop(attachment);
         }
-        let left = queue.close(pool);
-        drop(socket);
-        drop(region);
-        left
+        let Some(pool) = pool else {
+            let (_, counts) = queue.close(None);
+            drop((socket, region));
+            return counts;
+        };
+        let (lent, counts) = queue.close(Some(pool));
+        drop((socket, region));
+        // In copy mode the kernel is done with the frames when the socket is closed. A NIC in
+        // zero-copy mode may write until the driver has been told, which happens later; frames
+        // of which that is not known are lost rather than written under someone.
+        if mode != Mode::ZeroCopy || is_torn_down(ifindex, queue_id) {
+            lent.give_back(pool);
+        }
+        counts
     }
+}
+
+/// Waits, for half a second at most, until the kernel has let go of the queue: only then can it
+/// be bound again, which in copy mode does not touch the driver.
+fn is_torn_down(ifindex: u32, queue: u32) -> bool {
+    let config = RegionConfig { frames: 64, pages: Pages::Plain, ..RegionConfig::default() };
+    let request = Request {
+        mode: Mode::Copy,
+        sizes: RingSizes { rx: 64, tx: 64, fill: 64, completion: 64 },
+        multi_buffer: false,
+    };
+    let Ok(region) = Region::new(&config) else { return false };
+    let Ok((socket, _rings)) = Socket::new(&region, &request, false) else { return false };
+    let bound = socket.bind(ifindex, queue, &request, None);
+    // Any other refusal means that the queue is not there any more.
+    bound.map_or_else(|error| error.raw_os_error() != Some(libc::EBUSY), |()| true)
 }
 
 /// One queue of a network interface.
@@ -438,10 +467,8 @@ impl Device for AfXdp {
             burst.free(pool);
         }
         open.queue.complete(pool);
-        let (lent, counts) = open.close(Some(pool));
-        self.last_counts = counts;
+        self.last_counts = open.close(Some(pool));
         self.state = DeviceState::Gone;
-        lent.give_back(pool);
     }
 
     /// Now, while full bursts wait for more; else when the interface is looked after.
@@ -479,7 +506,7 @@ impl Device for AfXdp {
 impl Drop for AfXdp {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            drop(open.close(None));
+            open.close(None);
         }
     }
 }

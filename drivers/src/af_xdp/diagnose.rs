@@ -11,13 +11,18 @@ use super::steering::{Selection, Steering};
 use super::sys;
 use crate::env::limits::HEADROOM;
 use crate::nic::ethtool::Channels;
-use crate::nic::{Interface, ethtool, routes, similar_names};
+use crate::nic::netdev::XdpFeatures;
+use crate::nic::{Interface, ethtool, netdev, routes, similar_names};
 
 const ETHERNET_HEADER: u32 = 14;
 
 /// The largest MTU of drivers that give a packet one page and know no packets of several buffers:
 /// a page less XDP_PACKET_HEADROOM, struct skb_shared_info, Ethernet header and two tags.
 const ONE_PAGE_MTU: u32 = 4096 - 256 - 320 - 14 - 8;
+
+/// The largest MTU that zero-copy takes in frames of 2,048 bytes on kernels that leave room for
+/// struct skb_shared_info ("xsk: respect tailroom for ZC setups", 2026): 1,408 less the header.
+const ZERO_COPY_MTU: u32 = 1408 - ETHERNET_HEADER;
 
 /// What is known about an interface before anything is asked for.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,8 @@ pub(super) struct Facts {
     pub(super) driver: String,
     channels: Channels,
     features_on: Vec<String>,
+    /// None where the kernel does not tell (before 6.3).
+    features: XdpFeatures,
     /// The name of the bond or bridge that it is a member of, and of what it is built on.
     controller: String,
     lower: String,
@@ -45,6 +52,7 @@ impl Facts {
             // Drivers without channels have the queues that they were made with.
             channels: ethtool::channels(name).unwrap_or(all),
             features_on: ethtool::features_on(name).unwrap_or_default(),
+            features: netdev::xdp_features(interface.index).unwrap_or_default(),
             controller: named(interface.controller),
             lower: if interface.kind == "veth" { String::new() } else { named(interface.lower) },
             interface,
@@ -176,12 +184,23 @@ impl Facts {
     }
 
     /// Why the socket could not be bound.
-    pub(super) fn explain_bind(&self, queue: u32, mode: Mode, error: io::Error) -> Error {
+    pub(super) fn explain_bind(&self, queue: u32, request: &Request, error: io::Error) -> Error {
         let interface = self.interface.name.clone();
+        let zero_copy = request.mode == Mode::ZeroCopy;
         match error.raw_os_error() {
             Some(libc::EBUSY) => Error::QueueTaken { interface, queue, holders: holders() },
             Some(libc::ENETDOWN) => Error::LinkDown { interface },
-            Some(libc::EOPNOTSUPP) if mode == Mode::ZeroCopy => self.no_zero_copy(),
+            // Zero-copy that the driver has, but not for packets of several buffers.
+            Some(libc::EOPNOTSUPP)
+                if zero_copy && request.multi_buffer && self.features.has_zero_copy() =>
+            {
+                Error::NoMultiBuffer { interface, driver: self.driver.clone() }
+            }
+            Some(libc::EOPNOTSUPP) if zero_copy => self.no_zero_copy(),
+            // The usable part of a frame is smaller there than in copy mode.
+            Some(libc::EINVAL) if zero_copy && self.interface.mtu > ZERO_COPY_MTU => {
+                self.mtu_too_large(ZERO_COPY_MTU, false)
+            }
             _ => Error::system("bind to the queue", "cap_net_raw", error),
         }
     }

@@ -58,6 +58,13 @@ pub enum Error {
         /// Its driver, where known.
         driver: String,
     },
+    /// The driver has zero-copy, but not for packets of several buffers.
+    NoMultiBuffer {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+    },
     /// The driver needs spare queues for XDP and has none.
     TooFewChannels {
         /// The interface.
@@ -161,7 +168,10 @@ impl Error {
             | Self::CoreNotAllowed { .. }
             | Self::AddressTaken { .. }
             | Self::WouldCutOff { .. } => 2,
-            Self::NoXdp { .. } | Self::NoZeroCopy { .. } | Self::MissingCapability { .. } => 77,
+            Self::NoXdp { .. }
+            | Self::NoZeroCopy { .. }
+            | Self::NoMultiBuffer { .. }
+            | Self::MissingCapability { .. } => 77,
             _ => 1,
         }
     }
@@ -222,6 +232,11 @@ impl fmt::Display for Error {
                 "{interface} ({driver}) has no zero-copy: ask for copy mode, or use a NIC whose \
                  driver has it (ice, i40e, mlx5, igb, virtio_net from Linux 6.18)"
             ),
+            Self::NoMultiBuffer { interface, driver } => write!(
+                f,
+                "{interface} ({driver}) has no packets of several buffers in zero-copy mode: ask \
+                 for copy mode, or do without and set an MTU that one frame holds"
+            ),
             Self::TooFewChannels { interface, driver, remedy } => write!(
                 f,
                 "{interface} ({driver}) has too few queues for XDP: `ethtool -L {interface} \
@@ -242,11 +257,7 @@ impl fmt::Display for Error {
                  `ulimit -l {}`, LimitMEMLOCK= in systemd, or cap_ipc_lock",
                 needed.div_ceil(1024)
             ),
-            Self::ForeignProgram { interface, id, name } => write!(
-                f,
-                "XDP program {id} ({name}) is on {interface}: stop the process that put it there, \
-                 or `ip link set {interface} xdp off` if that has ended"
-            ),
+            Self::ForeignProgram { interface, id, name } => fmt_foreign(f, interface, *id, name),
             Self::WouldCutOff { interface, what } => write!(
                 f,
                 "{what} goes over {interface}, which the exclusive mode would cut off: steer by \
@@ -315,6 +326,14 @@ fn fmt_queue_taken(
         write!(f, "{before} process {pid} ({command})")?;
     }
     f.write_str(": end it, or use another queue")
+}
+
+fn fmt_foreign(f: &mut fmt::Formatter<'_>, interface: &str, id: u32, name: &str) -> fmt::Result {
+    write!(
+        f,
+        "XDP program {id} ({name}) is on {interface}: stop the process that put it there, or `ip \
+         link set {interface} xdp off` if that has ended"
+    )
 }
 
 fn fmt_no_xdp(

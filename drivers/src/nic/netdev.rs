@@ -14,6 +14,12 @@ pub struct XdpFeatures {
 }
 
 impl XdpFeatures {
+    /// The features with these bits.
+    #[cfg(test)]
+    pub(crate) const fn of(bits: u64) -> Self {
+        Self { bits, zero_copy_segments: 1 }
+    }
+
     /// Drop, pass and transmit: native XDP.
     #[must_use]
     pub const fn has_native(self) -> bool {

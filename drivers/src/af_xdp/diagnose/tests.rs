@@ -114,11 +114,25 @@ fn what_attaching_can_answer() {
 
 #[test]
 fn what_binding_can_answer() {
-    let explain = |mode, number| facts().explain_bind(0, mode, os(number)).to_string();
-    assert!(explain(Mode::ZeroCopy, libc::EOPNOTSUPP).contains("has no zero-copy"));
-    assert!(explain(Mode::Copy, libc::ENETDOWN).contains("`ip link set eth0 up`"));
-    assert!(explain(Mode::Copy, libc::EBUSY).contains("is taken"));
-    assert!(explain(Mode::Copy, libc::EPERM).contains("setcap cap_net_raw"));
+    let mut facts = facts();
+    let mut request =
+        Request { mode: Mode::Copy, sizes: RingSizes::default(), multi_buffer: false };
+    let explain = |facts: &Facts, request: &Request, number| {
+        facts.explain_bind(0, request, os(number)).to_string()
+    };
+    assert!(explain(&facts, &request, libc::ENETDOWN).contains("`ip link set eth0 up`"));
+    assert!(explain(&facts, &request, libc::EBUSY).contains("is taken"));
+    assert!(explain(&facts, &request, libc::EPERM).contains("setcap cap_net_raw"));
+    request.mode = Mode::ZeroCopy;
+    assert!(explain(&facts, &request, libc::EOPNOTSUPP).contains("has no zero-copy"));
+    assert!(explain(&facts, &request, libc::EINVAL).contains("mtu 1394`"));
+    facts.interface.mtu = 1394;
+    assert!(explain(&facts, &request, libc::EINVAL).contains("could not bind"));
+    // A driver that has zero-copy, and not for packets of several buffers.
+    request.multi_buffer = true;
+    assert!(explain(&facts, &request, libc::EOPNOTSUPP).contains("has no zero-copy"));
+    facts.features = XdpFeatures::of(1 | 2 | 8);
+    assert!(explain(&facts, &request, libc::EOPNOTSUPP).contains("several buffers"));
 }
 
 #[test]

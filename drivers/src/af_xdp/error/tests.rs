@@ -70,6 +70,12 @@ fn texts() -> Vec<(Error, u8, &'static str)> {
              (ice, i40e, mlx5, igb, virtio_net from Linux 6.18)",
         ),
         (
+            Error::NoMultiBuffer { interface: eth0(), driver: "virtio_net".into() },
+            77,
+            "eth0 (virtio_net) has no packets of several buffers in zero-copy mode: ask for copy \
+             mode, or do without and set an MTU that one frame holds",
+        ),
+        (
             Error::TooFewChannels {
                 interface: eth0(),
                 driver: driver(),
