@@ -137,18 +137,20 @@ impl Device for CableEnd {
         if wire.region.is_none() {
             wire.region = Some(pool.region().clone());
         }
-        let mut room = wire.capacity.saturating_sub(wire.queue.len());
-        let fits = burst.as_slice().iter().take_while(|packet| {
-            let fits = packet.frame_count() <= room;
-            room = room.saturating_sub(packet.frame_count());
-            fits
-        });
-        let count = fits.count();
+        let room = wire.capacity.saturating_sub(wire.queue.len());
+        let frames: usize = burst.as_slice().iter().map(Packet::frame_count).sum();
+        let count = if frames <= room { burst.len() } else { that_fit(burst.as_slice(), room) };
         for packet in burst.take_front(count) {
             self.counts.tx_packets += 1;
             self.counts.tx_bytes += packet.len() as u64;
             let kept = packet.is_kept();
-            let mut rest = Some(packet);
+            let mut rest = match packet.into_frame() {
+                Ok(frame) => {
+                    wire.queue.push(Carried { frame, more: false, kept });
+                    continue;
+                }
+                Err(packet) => Some(packet),
+            };
             while let Some(packet) = rest {
                 let (frame, others) = pool.detach(packet);
                 wire.queue.push(Carried { frame, more: others.is_some(), kept });
@@ -193,6 +195,16 @@ impl Wire {
             capacity,
         }))
     }
+}
+
+/// How many packets from the front have no more than `room` frames together.
+fn that_fit(packets: &[Packet], mut room: usize) -> usize {
+    let fits = packets.iter().take_while(|packet| {
+        let fits = packet.frame_count() <= room;
+        room = room.saturating_sub(packet.frame_count());
+        fits
+    });
+    fits.count()
 }
 
 /// The frame's bytes in a frame of the receiver's.

@@ -300,7 +300,7 @@ impl Worker {
         let Some(addresses) = Addresses::new(remote.ip(), local.ip()) else { return };
         let ports = (remote.port(), local.port());
         let Some(slot) = self.udp.lookup(&addresses, ports, false) else { return };
-        let owner = self.udp.slot_mut(slot).filter(|s| s.peer == Some(remote)).map(|s| s.owner);
+        let owner = self.udp.slot_mut(slot).filter(|s| s.peer() == Some(remote)).map(|s| s.owner);
         match (self.udp.id(slot), owner) {
             (Some(socket), Some(Owner::Context(context))) => {
                 self.contexts.report(context, socket, error);
@@ -401,6 +401,12 @@ impl Worker {
     /// A socket, to look at or to change.
     pub fn udp_socket(&mut self, id: SocketId) -> Option<&mut udp::Socket> {
         self.udp.get_mut(id)
+    }
+
+    /// Lets a socket speak with `peer` alone from now on, or with everybody again. Returns whether
+    /// there is such a socket.
+    pub fn udp_connect(&mut self, id: SocketId, peer: Option<SocketAddr>) -> bool {
+        self.udp.connect(id, peer)
     }
 
     /// Changes the receive buffer of a context's socket; returns the bytes granted.

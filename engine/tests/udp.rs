@@ -44,7 +44,7 @@ fn a_port_that_nobody_has_is_refused_to_a_connected_socket() {
     let (mut pair, mut client, mut server) = (Pair::new(), Collect::default(), Echo::default());
     let now = pair.now;
     let (socket, _) = pair.a.with_turn(now, |turn| turn.udp_bind(at(1, 0))).expect("a port");
-    pair.a.udp_socket(socket).expect("it is there").connect(at(2, 9));
+    assert!(pair.a.udp_connect(socket, Some(at(2, 9))));
     pair.a.with_turn(now, |turn| turn.udp_send(socket, at(2, 9), 5, |_| {})).expect("sent");
     pair.settle(&mut client, &mut server);
     assert_eq!(client.errors.len(), 1);

@@ -116,6 +116,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When they lie outside the mapping.
+    #[inline]
     #[must_use]
     pub fn bytes(&self, offset: usize, count: usize) -> &[AtomicU8] {
         let start = self.check(offset, count, 1);
@@ -128,6 +129,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When they lie outside the mapping or are not aligned.
+    #[inline]
     #[must_use]
     pub fn words32(&self, offset: usize, count: usize) -> &[AtomicU32] {
         let start = self.check(offset, count, 4);
@@ -139,6 +141,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When they lie outside the mapping or are not aligned.
+    #[inline]
     #[must_use]
     pub fn words64(&self, offset: usize, count: usize) -> &[AtomicU64] {
         let start = self.check(offset, count, 8);
@@ -146,6 +149,7 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(start.cast(), count) }
     }
 
+    #[inline]
     fn check(&self, offset: usize, count: usize, size: usize) -> *mut u8 {
         let end = count.checked_mul(size).and_then(|bytes| bytes.checked_add(offset));
         assert!(

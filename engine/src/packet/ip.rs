@@ -141,6 +141,20 @@ impl Addresses {
         }
     }
 
+    /// Source and destination as numbers, IPv4 addresses in their mapped form (RFC 4291
+    /// §2.5.5.2): one comparison serves both versions.
+    #[inline]
+    #[must_use]
+    pub const fn to_mapped_bits(&self) -> (u128, u128) {
+        const MAPPED: u128 = 0xffff << 32;
+        match *self {
+            Self::V4 { source, destination } => {
+                (MAPPED | source.to_bits() as u128, MAPPED | destination.to_bits() as u128)
+            }
+            Self::V6 { source, destination } => (source.to_bits(), destination.to_bits()),
+        }
+    }
+
     /// Whether it is of an IPv6 packet.
     #[inline]
     #[must_use]

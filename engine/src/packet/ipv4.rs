@@ -75,7 +75,7 @@ impl Header {
     /// fragment that can't be; [`DropReason::IpChecksum`]; [`DropReason::IpOptions`] for a source
     /// route, which is refused here as RFC 7126 §4.3 and §4.4 advise. Unknown options are passed
     /// over (RFC 1122 §3.2.1.8).
-    #[inline]
+    #[inline(always)] // what the caller does not look at need not be read
     pub fn parse(bytes: &[u8], available: usize) -> Result<Self, DropReason> {
         let Some(fixed) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(DropReason::IpMalformed);

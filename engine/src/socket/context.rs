@@ -510,7 +510,7 @@ fn send(
         pool.give(frame);
         return Err(DropReason::HostileEntry);
     }
-    let Some(peer) = destination.or(socket.peer) else {
+    let Some(peer) = destination.or_else(|| socket.peer()) else {
         pool.give(frame);
         return Err(DropReason::HostileEntry);
     };

@@ -1,7 +1,7 @@
 //! The sockets and their ports.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use corewire_drivers::env::Rng;
 
@@ -27,7 +27,7 @@ pub struct Socket {
     /// Its own end; the address is unspecified when it takes datagrams to any address of ours.
     pub(super) local: SocketAddr,
     /// The only peer that it speaks with, when it is connected.
-    pub peer: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
     /// Who gets its datagrams.
     pub owner: Owner,
     /// Whether it may send to broadcast addresses (SO_BROADCAST).
@@ -36,19 +36,6 @@ pub struct Socket {
     pub(super) ttl: u8,
     /// The way to the peer to which it sent last.
     pub(super) flow: Option<Flow>,
-    /// Which destinations are its own: what [`local`](Self::local) says, in a form that is quick to
-    /// compare.
-    accepts: Accepts,
-    /// The next socket of the same port.
-    next: Option<u32>,
-}
-
-#[derive(Copy, Clone, Debug)]
-enum Accepts {
-    AnyV4,
-    AnyV6,
-    V4(Ipv4Addr),
-    V6(Ipv6Addr),
 }
 
 /// Why a socket could not be made.
@@ -86,6 +73,8 @@ pub const MAX_SOCKETS: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Sockets {
     table: Table<Socket>,
+    /// For each slot what its socket takes: all that a lookup touches.
+    filters: Vec<Filter>,
     ports: PortTable,
 }
 
@@ -93,7 +82,8 @@ impl Sockets {
     /// No sockets; those that ask for no port get one in `ephemeral`.
     #[must_use]
     pub fn new(ephemeral: std::ops::RangeInclusive<u16>) -> Self {
-        Self { table: Table::new(MAX_SOCKETS), ports: PortTable::new(ephemeral) }
+        let (table, filters) = (Table::new(MAX_SOCKETS), Vec::new());
+        Self { table, filters, ports: PortTable::new(ephemeral) }
     }
 
     /// Makes a socket at `local`; with port 0 at an ephemeral port.
@@ -114,17 +104,16 @@ impl Sockets {
             return Err(BindError::InUse);
         }
         let local = SocketAddr::new(local.ip(), port);
-        let socket = Socket {
-            local,
-            peer: None,
-            owner,
-            broadcast: false,
-            ttl: DEFAULT_TTL,
-            flow: None,
-            accepts: Accepts::of(local.ip()),
-            next: self.ports.first(port),
-        };
+        let socket =
+            Socket { local, peer: None, owner, broadcast: false, ttl: DEFAULT_TTL, flow: None };
         let id = self.table.insert(socket).ok_or(BindError::TooMany)?;
+        let filter = Filter::new(local.ip(), None, self.ports.first(port));
+        let place = id.slot as usize;
+        if place == self.filters.len() {
+            self.filters.push(filter);
+        } else {
+            self.filters[place] = filter;
+        }
         self.ports.set(port, Some(id.slot));
         Ok((id, local))
     }
@@ -132,15 +121,15 @@ impl Sockets {
     /// Closes a socket; returns what it was.
     pub fn close(&mut self, id: SocketId) -> Option<Socket> {
         let socket = self.table.remove(id)?;
-        let port = socket.local.port();
+        let (port, next) = (socket.local.port(), self.filters[id.slot as usize].next);
         if self.ports.first(port) == Some(id.slot) {
-            self.ports.set(port, socket.next);
+            self.ports.set(port, next);
         } else {
-            let before = self.of_port(port).find(|(_, s)| s.next == Some(id.slot));
-            if let Some(slot) = before.map(|(slot, _)| slot)
-                && let Some(before) = self.table.slot_mut(slot)
-            {
-                before.next = socket.next;
+            let mut slots = self.of_port(port).map(|(slot, _)| slot as usize);
+            let before = slots.find(|slot| self.filters[*slot].next == Some(id.slot));
+            drop(slots);
+            if let Some(before) = before {
+                self.filters[before].next = next;
             }
         }
         Some(socket)
@@ -156,17 +145,32 @@ impl Sockets {
         (source_port, port): (u16, u16),
         to_group: bool,
     ) -> Option<u32> {
+        let (ends, is_v6) = (addresses.to_mapped_bits(), addresses.is_v6());
         let mut best = (0, None);
         let mut next = self.ports.first(port);
         while let Some(slot) = next {
-            let socket = self.table.slot(slot)?;
-            let score = socket.score(addresses, source_port, to_group);
-            if score > best.0 {
-                best = (score, Some(slot));
+            let filter = self.filters.get(slot as usize)?;
+            // A datagram to everybody reaches only sockets that are bound to no address.
+            if filter.rank > best.0
+                && filter.is_v6 == is_v6
+                && filter.admits(ends, source_port)
+                && (!to_group || filter.rank == Filter::BOUND_TO_NONE)
+            {
+                best = (filter.rank, Some(slot));
             }
-            next = socket.next;
+            next = filter.next;
         }
         best.1
+    }
+
+    /// Lets a socket speak with `peer` alone from now on, or with everybody again (connect(2)).
+    /// Returns whether there is such a socket.
+    pub fn connect(&mut self, id: SocketId, peer: Option<SocketAddr>) -> bool {
+        let Some(socket) = self.table.get_mut(id) else { return false };
+        (socket.peer, socket.flow) = (peer, None);
+        let filter = &mut self.filters[id.slot as usize];
+        *filter = Filter::new(socket.local.ip(), peer, filter.next);
+        true
     }
 
     /// A socket by its name.
@@ -207,18 +211,17 @@ impl Sockets {
         let mut next = self.ports.first(port);
         std::iter::from_fn(move || {
             let slot = next?;
-            let socket = self.table.slot(slot)?;
-            next = socket.next;
-            Some((slot, socket))
+            next = self.filters.get(slot as usize)?.next;
+            Some((slot, self.table.slot(slot)?))
         })
     }
 }
 
 impl Socket {
-    /// Only this peer, from now on (RFC 1122 §4.1.3.5 leaves it to the interface; as connect(2)).
-    pub fn connect(&mut self, peer: SocketAddr) {
-        self.peer = Some(peer);
-        self.flow = None;
+    /// The only peer that it speaks with, when it is connected.
+    #[must_use]
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Its own end.
@@ -238,36 +241,51 @@ impl Socket {
     pub const fn ttl(&self) -> u8 {
         self.ttl
     }
+}
 
-    /// How well a datagram fits: 0 not at all.
+/// Which datagrams a socket takes, in a form that is quick to compare: addresses of both versions
+/// as numbers of 128 bits, and masks for what may be anything.
+#[derive(Copy, Clone, Debug)]
+struct Filter {
+    to: u128,
+    to_mask: u128,
+    from: u128,
+    from_mask: u128,
+    from_port: u16,
+    port_mask: u16,
+    is_v6: bool,
+    /// How particular the socket is; the most particular one gets the datagram.
+    rank: u8,
+    /// The next socket of the same port.
+    next: Option<u32>,
+}
+
+impl Filter {
+    const BOUND_TO_NONE: u8 = 1;
+
+    fn new(local: IpAddr, peer: Option<SocketAddr>, next: Option<u32>) -> Self {
+        let to = mapped_bits(local);
+        let to_mask = if local.is_unspecified() { 0 } else { !0 };
+        let (from, from_port) = peer.map_or((0, 0), |peer| (mapped_bits(peer.ip()), peer.port()));
+        let (from_mask, port_mask) = if peer.is_some() { (!0, !0) } else { (0, 0) };
+        let bound = if local.is_unspecified() { Self::BOUND_TO_NONE } else { 2 };
+        let rank = if peer.is_some() { bound + 2 } else { bound };
+        let is_v6 = local.is_ipv6();
+        Self { to, to_mask, from, from_mask, from_port, port_mask, is_v6, rank, next }
+    }
+
     #[inline]
-    fn score(&self, addresses: &Addresses, source_port: u16, to_group: bool) -> u8 {
-        let address = match (self.accepts, *addresses) {
-            (Accepts::V4(ours), Addresses::V4 { destination, .. }) if ours == destination => 2,
-            (Accepts::V6(ours), Addresses::V6 { destination, .. }) if ours == destination => 2,
-            (Accepts::AnyV4, Addresses::V4 { .. }) | (Accepts::AnyV6, Addresses::V6 { .. }) => 1,
-            // A datagram to everybody reaches only sockets that are bound to no address.
-            _ => 0,
-        };
-        match self.peer {
-            None => address,
-            Some(peer) if address != 0 && !to_group => {
-                let source = SocketAddr::new(addresses.source(), source_port);
-                if peer == source { address + 2 } else { 0 }
-            }
-            Some(_) => 0,
-        }
+    const fn admits(&self, (from, to): (u128, u128), from_port: u16) -> bool {
+        (to ^ self.to) & self.to_mask | (from ^ self.from) & self.from_mask == 0
+            && (from_port ^ self.from_port) & self.port_mask == 0
     }
 }
 
-impl Accepts {
-    fn of(local: IpAddr) -> Self {
-        match local {
-            IpAddr::V4(address) if address.is_unspecified() => Self::AnyV4,
-            IpAddr::V6(address) if address.is_unspecified() => Self::AnyV6,
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(address) => Self::V6(address),
-        }
+/// The address as a number; an IPv4 address in its mapped form (RFC 4291 §2.5.5.2).
+fn mapped_bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 

@@ -45,10 +45,9 @@ fn the_most_particular_socket_gets_the_datagram() {
     let v6 = find(&sockets, at("[fd00::1]:9"), at("[fd00::9]:1000"));
     assert_eq!(v6, None);
 
-    let socket = sockets.get_mut(own).expect("it is there");
-    socket.connect(at("10.0.0.9:1001"));
+    assert!(sockets.connect(own, Some(at("10.0.0.9:1001"))));
     assert_eq!(slot(&sockets, "10.0.0.1:7"), None, "connected to somebody else");
-    sockets.get_mut(own).expect("it is there").connect(source);
+    assert!(sockets.connect(own, Some(source)));
     assert_eq!(slot(&sockets, "10.0.0.1:7"), Some(own.slot));
 }
 
