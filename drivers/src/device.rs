@@ -3,11 +3,14 @@
 //! A device moves bursts of packets between a worker's pool and a wire. New I/O means a new
 //! device, never an `if` in the engine.
 
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 
 use crate::env::limits::BURST;
 use crate::env::{DropReason, Instant};
 use crate::mem::{Packet, Pool};
+
+/// What poll(2) sleeps on until a device has frames.
+pub type WaitFd<'a> = BorrowedFd<'a>;
 
 /// What a frame of the device starts with.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -81,7 +84,7 @@ pub trait Device: Send {
 
     /// What to sleep on with poll(2) until frames arrive; `None` when the device can only be
     /// polled.
-    fn wait_fd(&self) -> Option<RawFd> {
+    fn wait_fd(&self) -> Option<WaitFd<'_>> {
         None
     }
 

@@ -21,5 +21,10 @@ pub mod worker;
 pub mod control;
 /// Threads: who turns a worker, who sleeps, who wakes whom.
 pub mod runtime;
+/// Sockets without copies and locks.
+pub mod zero_copy;
+/// The application as part of the turn.
+pub mod inline;
 
 pub use corewire_drivers::env;
+pub use runtime::Engine;

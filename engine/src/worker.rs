@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use corewire_drivers::device::{Burst, Device, DeviceCounts, DeviceState};
+use corewire_drivers::device::{Burst, Device, DeviceCounts, DeviceState, WaitFd};
 use corewire_drivers::env::{Counter, Counters, DropReason, Instant, Rng};
 use corewire_drivers::mem::{Packet, Pool};
 use corewire_drivers::ring::Lender;
@@ -330,16 +330,51 @@ impl Worker {
         self.contexts.publish(wake);
     }
 
-    /// When the worker has something to do by itself next, if nothing arrives before.
+    /// When the worker has something to do by itself next, if nothing arrives before. Devices
+    /// that are gone have nothing to do any more.
     #[must_use]
     pub fn next_event(&self) -> Instant {
-        let devices = self.ip.link.egress.iter().map(|egress| egress.device.next_event());
+        let alive = self.ip.link.egress.iter().filter(|e| e.device.state() != DeviceState::Gone);
+        let devices = alive.map(|egress| egress.device.next_event());
         devices.fold(self.ip.link.neighbors.next_event(), Instant::min)
     }
 
-    /// What to sleep on until frames arrive; `None` for a device that can only be polled.
-    pub fn wait_fds(&self) -> impl Iterator<Item = Option<std::os::fd::RawFd>> + '_ {
-        self.ip.link.egress.iter().map(|egress| egress.device.wait_fd())
+    /// What to sleep on until frames arrive; `None` for a device that can only be polled. Devices
+    /// that are down or gone are left out: nothing arrives there, and their descriptors may say
+    /// at once that there is an error.
+    pub fn wait_fds(&self) -> impl Iterator<Item = Option<WaitFd<'_>>> + '_ {
+        let up = self.ip.link.egress.iter().filter(|e| e.device.state() == DeviceState::Up);
+        up.map(|egress| egress.device.wait_fd())
+    }
+
+    /// Whether an application has sent or given back something, or is gone: a turn is due.
+    #[must_use]
+    pub fn has_entries(&mut self) -> bool {
+        self.contexts.have_entries()
+    }
+
+    /// Whether the worker had devices and all are gone: nothing will ever arrive.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        let egress = &self.ip.link.egress;
+        !egress.is_empty() && egress.iter().all(|e| e.device.state() == DeviceState::Gone)
+    }
+
+    /// Tells every socket of a context of an error.
+    pub fn report_all(&mut self, error: SocketError) {
+        let Self { udp, contexts, .. } = self;
+        for (socket, owner) in udp.iter() {
+            if let Owner::Context(context) = owner {
+                contexts.report(context, socket, error);
+            }
+        }
+    }
+
+    /// Whether the link layer has something for the world.
+    #[inline]
+    #[must_use]
+    pub const fn has_events(&self) -> bool {
+        self.ip.link.has_events()
     }
 
     /// What the link layer has for the world, since the last call.
@@ -422,8 +457,10 @@ impl Worker {
         self.ip.link.snapshot.route(peer).map(|next| next.source)
     }
 
-    /// Closes a socket; datagrams that wait for its application are freed.
-    pub fn udp_close(&mut self, id: SocketId) {
+    /// Closes a socket; datagrams that wait for its application are freed. What the application
+    /// sent before goes out.
+    pub fn udp_close(&mut self, now: Instant, id: SocketId) {
+        self.contexts.collect(&mut self.ip, &mut self.udp, now);
         if let Some(socket) = self.udp.close(id) {
             self.contexts.close(&mut self.ip.link.pool, socket.owner, id);
         }

@@ -16,8 +16,8 @@ COLUMNS = 100
 
 # engine/src in the order in which a packet meets its modules. A module uses those before it.
 ENGINE_ORDER = (
-    "packet link ip flow udp tcp socket worker control sim runtime net net_mio net_tokio"
-    " zero_copy inline"
+    "packet link ip flow udp tcp socket worker control sim runtime zero_copy net"
+    " net_mio net_tokio inline"
 ).split()
 # Who may look further, and why.
 ENGINE_EXCEPTIONS = {

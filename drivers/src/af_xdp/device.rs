@@ -1,6 +1,6 @@
 //! One queue of a network interface as a [`Device`].
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -476,8 +476,8 @@ impl Device for AfXdp {
         if self.unkicked > 0 { Instant::ZERO } else { self.next_probe }
     }
 
-    fn wait_fd(&self) -> Option<RawFd> {
-        self.open.as_ref().map(|open| open.socket.as_fd().as_raw_fd())
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.open.as_ref().map(|open| open.socket.as_fd())
     }
 
     fn state(&self) -> DeviceState {

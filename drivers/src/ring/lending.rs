@@ -151,6 +151,14 @@ impl Lender {
         self.dropped.next(links)
     }
 
+    /// Whether there is nothing to take back right now, by either way.
+    #[must_use]
+    pub fn is_empty(&mut self) -> bool {
+        self.inward.is_empty()
+            && self.dropped.is_empty()
+            && return_stack::is_empty(self.inward.words.returns())
+    }
+
     /// A frame that was lent to an application which [is gone](Self::is_closed) and never took
     /// it. Frames that it did take come back through the ring or a [`Returner`], or, when its
     /// process died, by a sweep of the pool.

@@ -41,10 +41,15 @@ pub(super) fn push(head: &AtomicU32, links: &[AtomicU32], key: u32) -> bool {
     }
 }
 
+/// Whether nothing is on the stack.
+pub(super) fn is_empty(head: &AtomicU32) -> bool {
+    matches!(head.load(Relaxed), EMPTY | CLOSED)
+}
+
 /// Takes everything that is on the stack.
 pub(super) fn take_all(head: &AtomicU32, links: &[AtomicU32]) -> Chain {
     // A look first: a swap would take the cache line from the pushers in every turn.
-    if matches!(head.load(Relaxed), EMPTY | CLOSED) {
+    if is_empty(head) {
         return Chain::default();
     }
     // Acquire: pairs with the Release in push().
@@ -67,6 +72,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// Whether no key is left.
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self.next, EMPTY | CLOSED) || self.left == 0
+    }
+
     /// The next key. The link is read before the key is given out: once the frame is free it may
     /// come back on the stack and be linked elsewhere.
     pub(super) fn next(&mut self, links: &[AtomicU32]) -> Option<u32> {

@@ -214,13 +214,18 @@ impl Link {
     }
 
     /// Hands the turn's packets to the devices. What a device does not take stays for the next
-    /// turn.
+    /// turn; a device that is down gets nothing later, as with Linux.
     #[inline]
     pub fn flush(&mut self, now: Instant) {
         for egress in &mut self.egress {
             if !egress.burst.is_empty() {
                 let sent = egress.device.tx_burst(now, &mut self.pool, &mut egress.burst);
                 self.counters.add(Counter::TxPackets, sent as u64);
+                if sent == 0 && egress.device.state() != DeviceState::Up {
+                    let lost = egress.burst.len() as u64;
+                    self.counters.add_drops(DropReason::DeviceDown, lost);
+                    egress.burst.free(&mut self.pool);
+                }
             }
         }
     }

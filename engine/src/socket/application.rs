@@ -48,6 +48,38 @@ pub enum SocketError {
     NetworkDown,
 }
 
+impl SocketError {
+    /// From the number that a ring entry carries; `None` for one that does not exist.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Refused,
+            2 => Self::HostUnreachable,
+            3 => Self::NetworkUnreachable,
+            4 => Self::NetworkDown,
+            _ => return None,
+        })
+    }
+}
+
+/// As a system call would say it.
+impl From<SocketError> for std::io::Error {
+    fn from(error: SocketError) -> Self {
+        Self::from_raw_os_error(match error {
+            SocketError::Refused => ECONNREFUSED,
+            SocketError::HostUnreachable => EHOSTUNREACH,
+            SocketError::NetworkUnreachable => ENETUNREACH,
+            SocketError::NetworkDown => ENETDOWN,
+        })
+    }
+}
+
+// Of include/uapi/asm-generic/errno.h: here nothing speaks with the system, so not from `libc`.
+const ENETDOWN: i32 = 100;
+const ENETUNREACH: i32 = 101;
+const ECONNREFUSED: i32 = 111;
+const EHOSTUNREACH: i32 = 113;
+
 /// What an application may do in its turn.
 #[derive(Debug)]
 pub struct Turn<'a> {

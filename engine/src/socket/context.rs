@@ -206,6 +206,14 @@ impl Contexts {
         }
     }
 
+    /// Whether there is something to [`collect`](Self::collect).
+    #[must_use]
+    pub fn have_entries(&mut self) -> bool {
+        self.contexts.iter_mut().flatten().any(|context| {
+            !context.lender.is_empty() || (context.lender.is_closed() && !context.draining)
+        })
+    }
+
     /// Takes what the applications sent and gave back, sends the one and frees the other.
     pub fn collect(&mut self, ip: &mut Ip, udp: &mut Sockets, now: Instant) -> usize {
         let mut work = 0;
@@ -224,6 +232,8 @@ impl Contexts {
         id: ContextId,
     ) -> usize {
         let mut work = 0;
+        // Asked before the ring is emptied: what a context sent before it went still goes out.
+        let closed = self.get(id).is_some_and(|context| context.lender.is_closed());
         while work < BUDGET {
             let Some(context) = self.get(id) else { return work };
             let draining = context.draining;
@@ -244,7 +254,7 @@ impl Contexts {
             let result = self.drained(&mut ip.link.pool, id, key);
             self.judge(ip, udp, id, result);
         }
-        self.settle(ip, udp, id);
+        self.settle(ip, udp, id, closed && work < BUDGET);
         work
     }
 
@@ -266,7 +276,7 @@ impl Contexts {
     }
 
     /// After its entries: is the context still there, and has it what it needs?
-    fn settle(&mut self, ip: &mut Ip, udp: &mut Sockets, id: ContextId) {
+    fn settle(&mut self, ip: &mut Ip, udp: &mut Sockets, id: ContextId, closed: bool) {
         let Some(Some(context)) = self.contexts.get_mut(usize::from(id.0)) else { return };
         if context.draining {
             if context.held == 0 {
@@ -274,7 +284,7 @@ impl Contexts {
             }
         } else if context.lender.misbehaved() {
             self.judge(ip, udp, id, Err(DropReason::HostileEntry));
-        } else if context.lender.is_closed() {
+        } else if closed {
             self.remove(ip, udp, id);
         } else if context.writes && context.credits <= TRANSMIT_CREDITS / 2 {
             grant(context, &mut self.holders, &mut ip.link.pool, id);

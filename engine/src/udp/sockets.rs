@@ -201,6 +201,11 @@ impl Sockets {
         self.table.id(slot)
     }
 
+    /// All sockets and their owners.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketId, Owner)> + '_ {
+        self.table.iter().map(|(id, socket)| (id, socket.owner))
+    }
+
     /// The sockets of one context.
     pub fn of_context(&self, context: ContextId) -> impl Iterator<Item = SocketId> + '_ {
         let own = self.table.iter().filter(move |(_, s)| s.owner == Owner::Context(context));

@@ -1,0 +1,332 @@
+//! UDP.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::buffer::{RxBuf, TxBuf};
+use super::context::{Context, Inner, Local, SocketKey};
+use crate::control::command::UdpOption;
+use crate::control::{Answer, Command};
+use crate::runtime::network_down;
+use crate::socket::entry::Kind;
+use crate::socket::{ContextId, SocketId};
+use crate::udp::BindError;
+
+/// A UDP socket of a [`Context`].
+///
+/// Datagrams larger than a frame holds, or than the way's MTU, are not sent: there is no
+/// fragmentation yet.
+#[derive(Debug)]
+pub struct UdpSocket<'c> {
+    pub(super) context: &'c Context,
+    pub(super) key: SocketKey,
+}
+
+/// Times that a port which is free at one worker and taken at another is tried again.
+const PORT_TRIES: usize = 16;
+
+impl UdpSocket<'_> {
+    /// Its name, as [`Context::ready`] gives it.
+    #[must_use]
+    pub const fn key(&self) -> SocketKey {
+        self.key
+    }
+
+    /// The next datagram; `None` when there is none now.
+    ///
+    /// # Errors
+    /// What the network says about datagrams that were sent, if the socket is connected:
+    /// [`io::ErrorKind::ConnectionRefused`], [`io::ErrorKind::HostUnreachable`],
+    /// [`io::ErrorKind::NetworkUnreachable`], each once. [`io::ErrorKind::NetworkDown`] from when
+    /// the engine or its device is gone.
+    #[inline]
+    pub fn recv(&self) -> io::Result<Option<RxBuf>> {
+        self.context.inner().receive(self.key)
+    }
+
+    /// Adds up to `max` datagrams to `burst`, and says how many.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), when there is no datagram before the error.
+    #[inline]
+    pub fn recv_burst(&self, burst: &mut Vec<RxBuf>, max: usize) -> io::Result<usize> {
+        let inner = &mut *self.context.inner();
+        for count in 0..max {
+            match inner.receive(self.key) {
+                Ok(Some(datagram)) => burst.push(datagram),
+                Err(error) if count == 0 => return Err(error),
+                Ok(None) | Err(_) => return Ok(count),
+            }
+        }
+        Ok(max)
+    }
+
+    /// Looks at the next datagram, which stays there; `None` when there is none now.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn peek<R>(&self, look: impl FnOnce(&RxBuf) -> R) -> io::Result<Option<R>> {
+        Ok(self.context.inner().peek(self.key)?.map(look))
+    }
+
+    /// Gives a datagram's frame back: cheaper than dropping it.
+    #[inline]
+    pub fn give_back(&self, datagram: RxBuf) {
+        self.context.inner().give_back(datagram);
+    }
+
+    /// An empty frame to write a datagram into.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the worker has to lend some first, which it has been
+    /// asked for: [`Context::wait`]. [`io::ErrorKind::NetworkDown`] when it is gone.
+    #[inline]
+    pub fn buffer(&self) -> io::Result<TxBuf> {
+        self.context.inner().buffer(self.key)
+    }
+
+    /// Sends a datagram to the peer.
+    ///
+    /// That it was not sent shows in the engine's counters: there is no way back for each.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotConnected`] without [`connect`](Self::connect);
+    /// [`io::ErrorKind::InvalidInput`] when the buffer is one of another context.
+    #[inline]
+    pub fn send(&self, buffer: TxBuf) -> io::Result<()> {
+        let inner = &mut *self.context.inner();
+        if inner.socket(self.key).is_none_or(|socket| socket.peer.is_none()) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        inner.send(self.key, buffer, Kind::Send)
+    }
+
+    /// Sends a datagram to `peer`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn send_to(&self, mut buffer: TxBuf, peer: SocketAddr) -> io::Result<()> {
+        buffer.address_to(peer);
+        self.context.inner().send(self.key, buffer, Kind::SendTo)
+    }
+
+    /// Sends a datagram back to its sender, in its own frame.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn answer(&self, datagram: RxBuf) -> io::Result<()> {
+        let peer = datagram.peer();
+        self.send_to(datagram.into_tx(), peer)
+    }
+
+    /// Speaks only with `peer` from now on.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NetworkUnreachable`] when no route leads there.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        let inner = &mut *self.context.inner();
+        inner.check_version(self.key, peer.ip())?;
+        let answers = inner.ask_all(self.key, |id| Command::UdpConnect(id, peer))?;
+        for answer in answers {
+            match answer {
+                Answer::Connected(source) => {
+                    if let Some(socket) = inner.socket(self.key) {
+                        socket.peer = Some(peer);
+                        socket.local.set_ip(source);
+                    }
+                }
+                Answer::NoRoute => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
+                _ => return Err(network_down()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it is. Connected, the address that it sends from.
+    ///
+    /// # Errors
+    /// None, at present.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.context.inner().socket(self.key).map(|s| s.local).ok_or_else(network_down)
+    }
+
+    /// Its peer.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotConnected`].
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let peer = self.context.inner().socket(self.key).and_then(|socket| socket.peer);
+        peer.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Whether it may send to broadcast addresses.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NetworkDown`] when a worker is gone.
+    pub fn set_broadcast(&self, allowed: bool) -> io::Result<()> {
+        let inner = &mut *self.context.inner();
+        inner.set(self.key, UdpOption::Broadcast(allowed))?;
+        inner.socket(self.key).into_iter().for_each(|socket| socket.broadcast = allowed);
+        Ok(())
+    }
+
+    /// Whether it may send to broadcast addresses.
+    #[must_use]
+    pub fn broadcast(&self) -> bool {
+        self.context.inner().socket(self.key).is_some_and(|socket| socket.broadcast)
+    }
+
+    /// Hops that its packets may take.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for 0; [`io::ErrorKind::NetworkDown`].
+    pub fn set_ttl(&self, hops: u8) -> io::Result<()> {
+        if hops == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let inner = &mut *self.context.inner();
+        inner.set(self.key, UdpOption::Ttl(hops))?;
+        inner.socket(self.key).into_iter().for_each(|socket| socket.ttl = hops);
+        Ok(())
+    }
+
+    /// Hops that its packets may take.
+    #[must_use]
+    pub fn ttl(&self) -> u8 {
+        self.context.inner().socket(self.key).map_or(0, |socket| socket.ttl)
+    }
+
+    /// Asks for a receive buffer of `bytes`, and says what was granted at each worker: as many
+    /// whole frames.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NetworkDown`] when a worker is gone.
+    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
+        let inner = &mut *self.context.inner();
+        let granted = inner.set(self.key, UdpOption::ReceiveBuffer(bytes))?;
+        inner.socket(self.key).into_iter().for_each(|socket| socket.receive_buffer = granted);
+        Ok(granted)
+    }
+
+    /// Bytes of receive buffer granted at each worker.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        self.context.inner().socket(self.key).map_or(0, |socket| socket.receive_buffer)
+    }
+
+    /// What the network last said about datagrams that were sent, and forgets it.
+    #[must_use]
+    pub fn take_error(&self) -> Option<io::Error> {
+        self.context.inner().take_error(self.key)
+    }
+}
+
+impl Drop for UdpSocket<'_> {
+    /// Closes it. What was sent goes out; what was not read is lost.
+    fn drop(&mut self) {
+        self.context.inner().remove(self.key);
+    }
+}
+
+impl Inner {
+    /// Makes a socket at every worker, at one address.
+    pub(super) fn udp_bind(
+        &mut self,
+        context: ContextId,
+        local: SocketAddr,
+        receive_buffer: usize,
+    ) -> io::Result<SocketKey> {
+        let mut tries = 0;
+        loop {
+            match self.try_bind(context, local, receive_buffer) {
+                Ok(socket) => return Ok(self.add(socket)),
+                // The first worker chose a port that another one does not have.
+                Err(Refused::Bind(BindError::InUse)) if local.port() == 0 && tries < PORT_TRIES => {
+                    tries += 1;
+                }
+                Err(Refused::Bind(error)) => return Err(error.into()),
+                Err(Refused::Gone(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn try_bind(
+        &self,
+        context: ContextId,
+        mut local: SocketAddr,
+        receive_buffer: usize,
+    ) -> Result<Local, Refused> {
+        let mut ids: Vec<SocketId> = Vec::with_capacity(self.lanes.len());
+        let mut granted = receive_buffer;
+        for lane in &self.lanes {
+            let command = Command::UdpBind { context, local, receive_buffer };
+            let refused = match lane.worker.ask(command, None) {
+                Ok(Answer::Bound { socket, local: bound, receive_buffer }) => {
+                    ids.push(socket);
+                    (local, granted) = (bound, receive_buffer);
+                    continue;
+                }
+                Ok(Answer::NotBound(error)) => Refused::Bind(error),
+                Ok(_) => Refused::Gone(network_down()),
+                Err(error) => Refused::Gone(error),
+            };
+            self.lanes.iter().zip(ids).for_each(|(lane, id)| lane.worker.close_socket(id));
+            return Err(refused);
+        }
+        Ok(Local::new(ids, local, granted))
+    }
+
+    /// Sets an option at every worker; returns what the last one granted.
+    fn set(&mut self, key: SocketKey, option: UdpOption) -> io::Result<usize> {
+        let answers = self.ask_all(key, |id| Command::UdpSet(id, option))?;
+        let mut granted = answers.into_iter().map(|answer| match answer {
+            Answer::Done => Ok(0),
+            Answer::Granted(bytes) => Ok(bytes),
+            _ => Err(network_down()),
+        });
+        granted.try_fold(0, |_, one| one)
+    }
+
+    fn ask_all(
+        &mut self,
+        key: SocketKey,
+        command: impl Fn(SocketId) -> Command,
+    ) -> io::Result<Vec<Answer>> {
+        // What was sent before goes by the rules of before.
+        self.flush();
+        let ids = self.socket(key).map(|socket| socket.ids.clone()).ok_or_else(network_down)?;
+        let asked = self.lanes.iter().zip(ids);
+        asked.map(|(lane, id)| lane.worker.ask(command(id), None)).collect()
+    }
+
+    /// An IPv4 socket speaks only IPv4.
+    pub(super) fn check_version(&mut self, key: SocketKey, peer: IpAddr) -> io::Result<()> {
+        match self.socket(key) {
+            Some(socket) if socket.local.is_ipv4() != peer.is_ipv4() => {
+                Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+            }
+            Some(_) => Ok(()),
+            None => Err(network_down()),
+        }
+    }
+}
+
+/// Why there is no socket.
+enum Refused {
+    Bind(BindError),
+    Gone(io::Error),
+}
+
+/// As bind(2) says it.
+impl From<BindError> for io::Error {
+    fn from(error: BindError) -> Self {
+        let kind = match error {
+            BindError::InUse | BindError::NoPort => io::ErrorKind::AddrInUse,
+            BindError::NotAvailable => io::ErrorKind::AddrNotAvailable,
+            BindError::TooMany => io::ErrorKind::QuotaExceeded,
+        };
+        Self::new(kind, error)
+    }
+}
