@@ -19,6 +19,9 @@ use corewire_drivers::env::{DropReason, Instant, Rng};
 use corewire_drivers::mem::{Packet, Pool, Region, RegionConfig};
 use corewire_drivers::ring::{Entry, spsc};
 
+/// Scenarios of the whole stack.
+mod engine;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -50,7 +53,7 @@ fn usage() -> ExitCode {
 type Scenario = fn(u32) -> io::Result<()>;
 
 /// In the order in which a packet meets them.
-const SCENARIOS: [(&str, Scenario); 9] = [
+const SCENARIOS: [(&str, Scenario); 12] = [
     ("pool-take-give", pool_take_give),
     ("cable-64B", |count| cable(count, 64)),
     ("cable-1514B", |count| cable(count, 1514)),
@@ -59,6 +62,9 @@ const SCENARIOS: [(&str, Scenario); 9] = [
     ("rx-drop-parse-64B", parse),
     ("route-lookup-4", |count| route(count, 4)),
     ("route-lookup-10000", |count| route(count, 10_000)),
+    ("udp-echo-18B", |count| engine::udp_echo(count, 18)),
+    ("udp-echo-1400B", |count| engine::udp_echo(count, 1400)),
+    ("arp-answer", engine::arp_answer),
     ("ring-burst-32", ring),
 ];
 
