@@ -2,27 +2,28 @@
 //!
 //! Built once by the control plane, read by every packet, never changed: a new table comes with a
 //! new [snapshot](crate::control::snapshot). A host has a handful of routes, which a scan over one
-//! or two cache lines answers fastest; a router has a million, for which a scan or a search per
-//! prefix length would cost more with every route. So a table of more than [`SCAN_ROUTES`] of one
-//! IP version becomes a compressed trie ([`poptrie`]), whose cost grows with the length of the
-//! prefixes only.
+//! or two cache lines answers fastest; a router has a million, for which a scan, or a search per
+//! prefix length, would cost too much. So a table of more than [`SCAN_ROUTES`] of one IP version
+//! becomes a tree over the ranges into which the prefixes cut the addresses ([`ranges`]), whose
+//! cost grows with the logarithm of their number, to the base of a cache line.
 //!
-//! The trie's leaves name a [`Via`], of which there are as many as there are *different* ones: a
+//! The tree's leaves name a [`Via`], of which there are as many as there are *different* ones: a
 //! million routes over four gateways have four, and they stay in the cache.
 
 use core::fmt;
 use core::hash::Hash;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::ops::BitAnd;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
-/// The compressed trie that answers in large tables.
-mod poptrie;
+/// Where an address falls among a million ranges.
+mod ranges;
 
-use poptrie::{Key, Poptrie};
+use ranges::{NONE, RangesV4, RangesV6};
 
-/// Routes of one IP version up to which a scan beats the trie: eight entries of 12 bytes are two
-/// cache lines of IPv4. More, and the scan is slower than the trie's three or four loads.
+/// Routes of one IP version up to which a scan beats the tree: eight entries of 12 bytes are two
+/// cache lines of IPv4. More, and the scan is slower than the two lines that the tree then has.
 pub const SCAN_ROUTES: usize = 8;
 
 /// Which of the engine's interfaces: its place in the [snapshot](crate::control::snapshot).
@@ -94,7 +95,7 @@ impl RouteTable {
         let mut places = BTreeMap::new();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for route in routes {
-            let leaf = route.via.map_or(poptrie::NONE, |via| {
+            let leaf = route.via.map_or(NONE, |via| {
                 *places.entry(via).or_insert_with(|| {
                     vias.push(via);
                     // As many as there are routes, of which no host's memory holds 2^32.
@@ -335,12 +336,54 @@ const fn bits(address: IpAddr) -> u8 {
     }
 }
 
+/// An address as a number; the first bit on the wire is the highest.
+trait Key: Copy + Ord + BitAnd<Output = Self> {
+    /// What answers in large tables.
+    type Ranges: Clone;
+    /// A number whose first `len` bits are set.
+    fn mask(len: u8) -> Self;
+    /// Of prefixes sorted by first address and length, without repetition.
+    fn ranges(prefixes: &[(Self, u8, u32)]) -> Self::Ranges;
+    /// The leaf of the longest prefix that holds the address.
+    fn find(self, ranges: &Self::Ranges) -> u32;
+    /// Bytes on the heap.
+    fn memory(ranges: &Self::Ranges) -> usize;
+}
+
+macro_rules! key {
+    ($($number:ty: $ranges:ty),+) => {$(
+        impl Key for $number {
+            type Ranges = $ranges;
+
+            #[inline]
+            fn mask(len: u8) -> Self {
+                Self::MAX.checked_shl(Self::BITS.saturating_sub(u32::from(len))).unwrap_or(0)
+            }
+
+            fn ranges(prefixes: &[(Self, u8, u32)]) -> Self::Ranges {
+                <$ranges>::new(prefixes)
+            }
+
+            #[inline]
+            fn find(self, ranges: &Self::Ranges) -> u32 {
+                ranges.lookup(self)
+            }
+
+            fn memory(ranges: &Self::Ranges) -> usize {
+                ranges.memory()
+            }
+        }
+    )+};
+}
+
+key!(u32: RangesV4, u128: RangesV6);
+
 /// The routes of one IP version.
 #[derive(Clone)]
-struct Family<K> {
+struct Family<K: Key> {
     /// Longest prefix first: the first that holds an address is its route. Empty in large tables.
     scan: Vec<Entry<K>>,
-    trie: Option<Poptrie<K>>,
+    ranges: Option<K::Ranges>,
     count: usize,
 }
 
@@ -351,9 +394,9 @@ struct Entry<K> {
     leaf: u32,
 }
 
-impl<K> Default for Family<K> {
+impl<K: Key> Default for Family<K> {
     fn default() -> Self {
-        Self { scan: Vec::new(), trie: None, count: 0 }
+        Self { scan: Vec::new(), ranges: None, count: 0 }
     }
 }
 
@@ -366,24 +409,24 @@ impl<K: Key> Family<K> {
         let count = routes.len();
         if count > SCAN_ROUTES {
             let routes: Vec<_> = routes.iter().map(|&(k, len, _, leaf)| (k, len, leaf)).collect();
-            return Self { scan: Vec::new(), trie: Some(Poptrie::new(&routes)), count };
+            return Self { scan: Vec::new(), ranges: Some(K::ranges(&routes)), count };
         }
         routes.sort_by_key(|&(_, len, ..)| core::cmp::Reverse(len));
         let entry = |&(first, len, _, leaf): &_| Entry { first, mask: K::mask(len), leaf };
-        Self { scan: routes.iter().map(entry).collect(), trie: None, count }
+        Self { scan: routes.iter().map(entry).collect(), ranges: None, count }
     }
 
     #[inline]
     fn lookup(&self, key: K) -> u32 {
-        if let Some(trie) = &self.trie {
-            return trie.lookup(key);
+        if let Some(ranges) = &self.ranges {
+            return key.find(ranges);
         }
         let found = self.scan.iter().find(|entry| key & entry.mask == entry.first);
-        found.map_or(poptrie::NONE, |entry| entry.leaf)
+        found.map_or(NONE, |entry| entry.leaf)
     }
 
     fn memory(&self) -> usize {
-        self.scan.capacity() * size_of::<Entry<K>>() + self.trie.as_ref().map_or(0, Poptrie::memory)
+        self.scan.capacity() * size_of::<Entry<K>>() + self.ranges.as_ref().map_or(0, K::memory)
     }
 }
 
