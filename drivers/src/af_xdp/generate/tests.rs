@@ -279,6 +279,9 @@ fn ipv6_cases() -> Vec<Case> {
     let deep = (0..6)
         .fold(udp.clone(), |inner, depth| extension(if depth == 0 { 17 } else { 60 }, 0, &inner));
     let another = ip6(OURS6, THEIRS6, 17, &udp);
+    // RFC 8200 §4.5: two bits between offset and M that receivers ignore.
+    let mut reserved = fragment6(6, 0, false, 5, &other);
+    reserved[3] |= 6;
     vec![
         case("IPv6 UDP to our port", to_us6(17, &udp), "EEE EEE E"),
         case("IPv6 TCP to our port", to_us6(6, &ports(9, TCP_PORT)), "EEE EEE E"),
@@ -300,6 +303,7 @@ fn ipv6_cases() -> Vec<Case> {
         case("later TCP fragment", to_us6(44, &fragment6(6, 9, true, 4, &udp)), "EEE EEE E"),
         case("first TCP fragment", to_us6(44, &fragment6(6, 0, true, 4, &other)), "EEE EEE E"),
         case("atomic UDP fragment", to_us6(44, &fragment6(17, 0, false, 5, &udp)), "EEE EEE E"),
+        case("atomic TCP, reserved bits", to_us6(44, &reserved), "KKK EEE E"),
         case("atomic, another port", to_us6(44, &fragment6(17, 0, false, 5, &other)), "KKK EEE E"),
     ]
 }

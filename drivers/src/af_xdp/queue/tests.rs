@@ -109,7 +109,7 @@ impl World {
 #[test]
 fn frames_go_round_across_the_wrap_of_every_index() {
     let mut world = World::new(u32::MAX - 100);
-    for _ in 0..1000 {
+    for _ in 0..100 {
         world.queue.refill(&mut world.pool);
         for length in [60, 1500] {
             let address = world.filled();
@@ -128,8 +128,8 @@ fn frames_go_round_across_the_wrap_of_every_index() {
         assert!(world.is_conserved());
     }
     let counts = world.queue.counts;
-    assert_eq!((counts.rx_packets, counts.tx_packets, counts.bad_descriptors), (2000, 2000, 0));
-    assert_eq!((counts.rx_bytes, counts.tx_bytes), (1_560_000, 1_560_000));
+    assert_eq!((counts.rx_packets, counts.tx_packets, counts.bad_descriptors), (200, 200, 0));
+    assert_eq!((counts.rx_bytes, counts.tx_bytes), (156_000, 156_000));
 }
 
 /// Every lie that an RX descriptor can tell is refused, counted, and costs no frame.
