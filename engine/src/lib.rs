@@ -23,6 +23,8 @@ pub mod control;
 pub mod runtime;
 /// Sockets without copies and locks.
 pub mod zero_copy;
+/// Sockets with std's signatures.
+pub mod net;
 /// The application as part of the turn.
 pub mod inline;
 

@@ -265,6 +265,15 @@ impl Interface {
         if self.may_cut_off { steering.allow_cut_off() } else { steering }
     }
 
+    /// Ports that are taken from the kernel by number.
+    #[must_use]
+    pub fn taken_ports(&self) -> &[u16] {
+        match &self.takes {
+            Takes::Ports(ports) => ports,
+            Takes::Address(_) | Takes::Exclusive(_) => &[],
+        }
+    }
+
     /// The interface as the slow path wants to know it.
     #[must_use]
     pub fn attachment(&self) -> Attachment {

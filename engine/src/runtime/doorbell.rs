@@ -175,7 +175,7 @@ impl Patience<'_> {
     }
 
     /// Time until the deadline: `None` when it is over, `Some(None)` when there is none.
-    pub(super) fn left(&self) -> Option<Option<Duration>> {
+    pub(crate) fn left(&self) -> Option<Option<Duration>> {
         let Some(deadline) = self.deadline else {
             return Some(None);
         };

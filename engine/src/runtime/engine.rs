@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use super::config::Idle;
 use super::doorbell::Ringer;
 use super::handle::{WorkerRef, network_down};
 use super::setup::Builder;
+use super::slow_thread::SlowThread;
 use super::stats::Stats;
 use super::threads::Ended;
 use crate::control::snapshot::Snapshot;
@@ -27,8 +29,20 @@ pub struct Engine(Arc<Running>);
 struct Running {
     shared: Arc<Shared>,
     threads: Mutex<Vec<Ended>>,
+    slow_thread: Mutex<Option<SlowThread>>,
+    /// Kernel sockets on the ports that the engine takes from the kernel.
+    _reserved: Vec<UdpSocket>,
+    notes: Vec<String>,
     /// A forked child has the handle, and no threads.
     owner: u32,
+}
+
+/// What an engine has besides its workers.
+#[derive(Default)]
+pub(super) struct Background {
+    pub(super) slow_thread: Option<SlowThread>,
+    pub(super) reserved: Vec<UdpSocket>,
+    pub(super) notes: Vec<String>,
 }
 
 /// How an engine ended.
@@ -48,9 +62,11 @@ impl Report {
 }
 
 impl Engine {
-    pub(super) fn new(shared: Shared, threads: Vec<Ended>) -> Self {
-        let threads = Mutex::new(threads);
-        Self(Arc::new(Running { shared: Arc::new(shared), threads, owner: std::process::id() }))
+    pub(super) fn new(shared: Arc<Shared>, threads: Vec<Ended>, background: Background) -> Self {
+        let Background { slow_thread, reserved, notes } = background;
+        let (threads, slow_thread) = (Mutex::new(threads), Mutex::new(slow_thread));
+        let owner = std::process::id();
+        Self(Arc::new(Running { shared, threads, slow_thread, _reserved: reserved, notes, owner }))
     }
 
     /// An engine to be started part by part, with workers, devices and memory of any kind.
@@ -76,15 +92,14 @@ impl Engine {
     /// # Errors
     /// [`io::ErrorKind::NetworkDown`] when a worker is gone; the others go by it.
     pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) -> io::Result<()> {
-        self.0.shared.snapshot.store(snapshot.clone());
-        let mut told = Ok(());
-        for worker in &self.0.shared.workers {
-            let answer = worker.ask(Command::SetSnapshot(snapshot.clone()), None);
-            if let Err(error) = answer {
-                told = Err(error);
-            }
-        }
-        told
+        self.0.shared.set_snapshot(&snapshot)
+    }
+
+    /// What there is to say about how it was started: who does what, and with how much memory;
+    /// what of the kernel's world it can't use. For people, a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     /// Ends the workers, whoever else has a handle, and says how they ended. Sockets fail with
@@ -106,6 +121,8 @@ impl fmt::Debug for Engine {
 
 impl Running {
     fn stop(&self) -> Report {
+        // First: it tells the workers of changes.
+        drop(lock(&self.slow_thread).take());
         self.shared.workers.iter().for_each(|worker| worker.handle.stop());
         let threads = std::mem::take(&mut *lock(&self.threads));
         let ended = threads.into_iter().map(|thread| thread.join().unwrap_or(false));
@@ -143,6 +160,22 @@ impl Shared {
     ) -> Self {
         let snapshot = ArcSwap::new(snapshot);
         Self { workers, clock, idle, snapshot, names: Mutex::new(Vec::new()) }
+    }
+
+    /// Lets every worker go by a new snapshot.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NetworkDown`] when a worker is gone; the others go by it.
+    pub(super) fn set_snapshot(&self, snapshot: &Arc<Snapshot>) -> io::Result<()> {
+        self.snapshot.store(snapshot.clone());
+        let mut told = Ok(());
+        for worker in &self.workers {
+            let answer = worker.ask(Command::SetSnapshot(snapshot.clone()), None);
+            if let Err(error) = answer {
+                told = Err(error);
+            }
+        }
+        told
     }
 
     /// Makes a context: its name, and an end of a hand-off with each worker.

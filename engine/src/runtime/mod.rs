@@ -26,8 +26,12 @@ mod installed;
 mod mailbox;
 /// What is to be started.
 mod setup;
+/// From a configuration to a started engine.
+mod start;
 /// What the workers counted.
 mod stats;
+/// The thread that keeps the kernel's view of the network up to date.
+mod slow_thread;
 /// Threads that turn workers.
 mod threads;
 
@@ -37,4 +41,5 @@ pub(crate) use engine::Shared;
 pub use engine::{Engine, Report};
 pub(crate) use handle::{WorkerRef, network_down};
 pub use setup::{Builder, WorkerSetup};
+pub use start::StartError;
 pub use stats::Stats;

@@ -13,7 +13,7 @@ use corewire_drivers::mem::{Pool, Region, RegionConfig};
 use super::config::{DEFAULT_EPHEMERAL, Idle, Turner};
 use super::doorbell;
 use super::driver::{Driver, WantNeighbor};
-use super::engine::{Engine, Shared};
+use super::engine::{Background, Engine, Shared};
 use super::handle::{Handle, WorkerRef};
 
 use super::threads;
@@ -83,6 +83,7 @@ pub struct Builder {
     ephemeral: RangeInclusive<u16>,
     statistics: Directory,
     want_neighbor: Option<WantNeighbor>,
+    clock: Option<Clock>,
 }
 
 impl Builder {
@@ -95,6 +96,7 @@ impl Builder {
             ephemeral: DEFAULT_EPHEMERAL,
             statistics: Directory::none(),
             want_neighbor: None,
+            clock: None,
         }
     }
 
@@ -129,8 +131,14 @@ impl Builder {
     }
 
     /// What has the kernel find a neighbour, on interfaces of which the snapshot says so.
-    pub fn want_neighbor(mut self, want: WantNeighbor) -> Self {
+    pub(super) fn want_neighbor(mut self, want: WantNeighbor) -> Self {
         self.want_neighbor = Some(want);
+        self
+    }
+
+    /// The clock, where the world outside of the workers has it already.
+    pub(super) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -149,12 +157,20 @@ impl Builder {
     /// # Errors
     /// As [`start`](Self::start). Applications in the turn need threads of the workers' own.
     pub fn start_inline<A: Application + Send + 'static>(
+        self,
+        make: impl FnMut(usize) -> A,
+    ) -> io::Result<Engine> {
+        self.start_with(make, |_| Background::default())
+    }
+
+    pub(super) fn start_with<A: Application + Send + 'static>(
         mut self,
         mut make: impl FnMut(usize) -> A,
+        background: impl FnOnce(&Arc<Shared>) -> Background,
     ) -> io::Result<Engine> {
         let caller_driven = self.turner == Turner::CallerDriven;
         self.check(caller_driven && size_of::<A>() > 0)?;
-        let (idle, clock) = (self.idle, Clock::system());
+        let (idle, clock) = (self.idle, self.clock.take().unwrap_or_else(Clock::system));
         let cores: Vec<_> = self.workers.iter().map(|worker| worker.core).collect();
         let (mut drivers, snapshot) = (self.drivers(&clock)?, self.snapshot.clone());
         introduce(&mut drivers);
@@ -181,7 +197,9 @@ impl Builder {
             handles.iter().for_each(|handle| handle.stop());
             return Err(error);
         }
-        Ok(Engine::new(Shared::new(workers, clock, idle, snapshot), threads))
+        let shared = Arc::new(Shared::new(workers, clock, idle, snapshot));
+        let background = background(&shared);
+        Ok(Engine::new(shared, threads, background))
     }
 
     /// The one worker, to be turned by whoever has it.

@@ -16,7 +16,7 @@ use crate::socket::entry::Destination;
 
 /// How a buffer gets home from any thread.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     pub(super) returner: Returner,
     pub(super) worker: WorkerRef,
 }
@@ -44,7 +44,7 @@ pub struct TxBuf {
 }
 
 /// A frame and the way home.
-pub(super) struct Held {
+pub(crate) struct Held {
     pub(super) loan: Loan,
     pub(super) home: Arc<Home>,
 }
@@ -242,7 +242,7 @@ impl TxBuf {
 
     /// Writes where to send it before the payload, where the headers will stand.
     #[inline]
-    pub(super) fn address_to(&mut self, peer: SocketAddr) {
+    pub(crate) fn address_to(&mut self, peer: SocketAddr) {
         const LEN: u16 = Destination::LEN as u16;
         let Some(held) = &mut self.frame else { return };
         let (head, len) = (held.loan.head(), held.loan.len());

@@ -22,7 +22,7 @@ const SPARE_HOMES: usize = 2 * BURST;
 
 /// A context's way to one worker.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     pub(super) worker: WorkerRef,
     borrower: Borrower,
     home: Arc<Home>,

@@ -30,11 +30,15 @@
 mod buffer;
 /// One application's end of the engine.
 mod context;
+/// The state of a context.
+mod hub;
 /// A context's way to one worker.
 mod lane;
 /// UDP.
 mod udp;
 
 pub use buffer::{RxBuf, TxBuf};
-pub use context::{Context, SocketKey};
+pub use context::Context;
+pub use hub::SocketKey;
+pub(crate) use hub::{Hub, Local};
 pub use udp::UdpSocket;

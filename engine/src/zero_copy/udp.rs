@@ -4,12 +4,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::buffer::{RxBuf, TxBuf};
-use super::context::{Context, Inner, Local, SocketKey};
+use super::context::Context;
+use super::hub::{Hub, Local, SocketKey};
 use crate::control::command::UdpOption;
 use crate::control::{Answer, Command};
 use crate::runtime::network_down;
+use crate::socket::SocketId;
 use crate::socket::entry::Kind;
-use crate::socket::{ContextId, SocketId};
 use crate::udp::BindError;
 
 /// A UDP socket of a [`Context`].
@@ -126,22 +127,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::NetworkUnreachable`] when no route leads there.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
-        let inner = &mut *self.context.inner();
-        inner.check_version(self.key, peer.ip())?;
-        let answers = inner.ask_all(self.key, |id| Command::UdpConnect(id, peer))?;
-        for answer in answers {
-            match answer {
-                Answer::Connected(source) => {
-                    if let Some(socket) = inner.socket(self.key) {
-                        socket.peer = Some(peer);
-                        socket.local.set_ip(source);
-                    }
-                }
-                Answer::NoRoute => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
-                _ => return Err(network_down()),
-            }
-        }
-        Ok(())
+        self.context.inner().connect(self.key, peer)
     }
 
     /// Where it is. Connected, the address that it sends from.
@@ -166,10 +152,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::NetworkDown`] when a worker is gone.
     pub fn set_broadcast(&self, allowed: bool) -> io::Result<()> {
-        let inner = &mut *self.context.inner();
-        inner.set(self.key, UdpOption::Broadcast(allowed))?;
-        inner.socket(self.key).into_iter().for_each(|socket| socket.broadcast = allowed);
-        Ok(())
+        self.context.inner().set_broadcast(self.key, allowed)
     }
 
     /// Whether it may send to broadcast addresses.
@@ -183,13 +166,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for 0; [`io::ErrorKind::NetworkDown`].
     pub fn set_ttl(&self, hops: u8) -> io::Result<()> {
-        if hops == 0 {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        let inner = &mut *self.context.inner();
-        inner.set(self.key, UdpOption::Ttl(hops))?;
-        inner.socket(self.key).into_iter().for_each(|socket| socket.ttl = hops);
-        Ok(())
+        self.context.inner().set_ttl(self.key, hops)
     }
 
     /// Hops that its packets may take.
@@ -230,17 +207,16 @@ impl Drop for UdpSocket<'_> {
     }
 }
 
-impl Inner {
+impl Hub {
     /// Makes a socket at every worker, at one address.
-    pub(super) fn udp_bind(
+    pub(crate) fn udp_bind(
         &mut self,
-        context: ContextId,
         local: SocketAddr,
         receive_buffer: usize,
     ) -> io::Result<SocketKey> {
         let mut tries = 0;
         loop {
-            match self.try_bind(context, local, receive_buffer) {
+            match self.try_bind(local, receive_buffer) {
                 Ok(socket) => return Ok(self.add(socket)),
                 // The first worker chose a port that another one does not have.
                 Err(Refused::Bind(BindError::InUse)) if local.port() == 0 && tries < PORT_TRIES => {
@@ -252,16 +228,11 @@ impl Inner {
         }
     }
 
-    fn try_bind(
-        &self,
-        context: ContextId,
-        mut local: SocketAddr,
-        receive_buffer: usize,
-    ) -> Result<Local, Refused> {
+    fn try_bind(&self, mut local: SocketAddr, receive_buffer: usize) -> Result<Local, Refused> {
         let mut ids: Vec<SocketId> = Vec::with_capacity(self.lanes.len());
         let mut granted = receive_buffer;
         for lane in &self.lanes {
-            let command = Command::UdpBind { context, local, receive_buffer };
+            let command = Command::UdpBind { context: self.id, local, receive_buffer };
             let refused = match lane.worker.ask(command, None) {
                 Ok(Answer::Bound { socket, local: bound, receive_buffer }) => {
                     ids.push(socket);
@@ -276,6 +247,39 @@ impl Inner {
             return Err(refused);
         }
         Ok(Local::new(ids, local, granted))
+    }
+
+    /// Lets a socket speak only with `peer` from now on.
+    pub(crate) fn connect(&mut self, key: SocketKey, peer: SocketAddr) -> io::Result<()> {
+        self.check_version(key, peer.ip())?;
+        for answer in self.ask_all(key, |id| Command::UdpConnect(id, peer))? {
+            match answer {
+                Answer::Connected(source) => {
+                    if let Some(socket) = self.socket(key) {
+                        socket.peer = Some(peer);
+                        socket.local.set_ip(source);
+                    }
+                }
+                Answer::NoRoute => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
+                _ => return Err(network_down()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_broadcast(&mut self, key: SocketKey, allowed: bool) -> io::Result<()> {
+        self.set(key, UdpOption::Broadcast(allowed))?;
+        self.socket(key).into_iter().for_each(|socket| socket.broadcast = allowed);
+        Ok(())
+    }
+
+    pub(crate) fn set_ttl(&mut self, key: SocketKey, hops: u8) -> io::Result<()> {
+        if hops == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        self.set(key, UdpOption::Ttl(hops))?;
+        self.socket(key).into_iter().for_each(|socket| socket.ttl = hops);
+        Ok(())
     }
 
     /// Sets an option at every worker; returns what the last one granted.
@@ -302,7 +306,7 @@ impl Inner {
     }
 
     /// An IPv4 socket speaks only IPv4.
-    pub(super) fn check_version(&mut self, key: SocketKey, peer: IpAddr) -> io::Result<()> {
+    pub(crate) fn check_version(&mut self, key: SocketKey, peer: IpAddr) -> io::Result<()> {
         match self.socket(key) {
             Some(socket) if socket.local.is_ipv4() != peer.is_ipv4() => {
                 Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
