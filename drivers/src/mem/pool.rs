@@ -128,7 +128,7 @@ impl Pool {
     #[inline]
     #[must_use]
     pub fn bytes<'a>(&'a self, packet: &'a Packet) -> &'a [u8] {
-        self.region.bytes(&packet.first)
+        self.region.bytes(packet.first())
     }
 
     /// The bytes of the packet's first frame, to write.
@@ -138,13 +138,13 @@ impl Pool {
     #[inline]
     #[must_use]
     pub fn bytes_mut<'a>(&'a self, packet: &'a mut Packet) -> &'a mut [u8] {
-        self.region.bytes_mut(&mut packet.first)
+        self.region.bytes_mut(packet.first_mut())
     }
 
     /// The packet's bytes, frame by frame.
     #[inline]
     pub fn segments<'a>(&'a self, packet: &'a Packet) -> Segments<'a> {
-        Segments { pool: self, packet, next: packet.first.index(), left: packet.frames }
+        Segments { pool: self, packet, next: packet.first().index(), left: packet.frames() }
     }
 
     /// Chains `frame` behind the packet's last frame.
@@ -155,18 +155,17 @@ impl Pool {
     /// # Panics
     /// When one of them is another region's.
     pub fn append(&mut self, packet: &mut Packet, frame: Frame) -> Result<(), Frame> {
-        assert!(self.region.owns(&packet.first), "a packet of another region");
+        assert!(self.region.owns(packet.first()), "a packet of another region");
         assert!(self.region.owns(&frame), "a frame of another region");
         if packet.frame_count() >= MAX_PACKET_FRAMES {
             return Err(frame);
         }
-        let mut last = packet.first.index() as usize;
-        for _ in 1..packet.frames {
+        let mut last = packet.first().index() as usize;
+        for _ in 1..packet.frames() {
             last = self.links[last].index as usize;
         }
         self.links[last] = Link { index: frame.index(), head: frame.head(), len: frame.len() };
-        packet.total += u32::from(frame.len());
-        packet.frames += 1;
+        packet.set(packet.len() as u32 + u32::from(frame.len()), packet.frames() + 1);
         Ok(())
     }
 
@@ -176,7 +175,7 @@ impl Pool {
     /// When the packet is another region's.
     #[inline]
     pub fn detach(&mut self, packet: Packet) -> (Frame, Option<Packet>) {
-        let Packet { first, total, frames, kept } = packet;
+        let (first, total, frames, kept) = packet.into_parts();
         if frames == 1 {
             return (first, None);
         }
@@ -184,7 +183,7 @@ impl Pool {
         let Link { index, head, len } = self.links[first.index() as usize];
         let second = self.region.token(index, head, len);
         let total = total.saturating_sub(u32::from(first.len()));
-        (first, Some(Packet { first: second, total, frames: frames - 1, kept }))
+        (first, Some(Packet::new(second, total, frames - 1, kept)))
     }
 
     /// Makes the packet's first `count` bytes linear, by moving bytes from later frames into the
@@ -194,7 +193,7 @@ impl Pool {
     /// [`DropReason::IpMalformed`] when the packet is shorter than that,
     /// [`DropReason::NoFrame`] when the first frame has no room.
     pub fn pull_up(&mut self, packet: &mut Packet, count: usize) -> Result<(), DropReason> {
-        if usize::from(packet.first.len()) >= count {
+        if usize::from(packet.first().len()) >= count {
             return Ok(());
         }
         if packet.len() < count {
@@ -203,20 +202,19 @@ impl Pool {
         if packet.headroom() + count > self.region.frame_size() {
             return Err(DropReason::NoFrame);
         }
-        while usize::from(packet.first.len()) < count {
-            let first = packet.first.index() as usize;
+        while usize::from(packet.first().len()) < count {
+            let first = packet.first().index() as usize;
             let Link { index, head, len } = self.links[first];
             let source = self.region.token(index, head, len);
-            let wanted = count - usize::from(packet.first.len());
+            let end = usize::from(packet.first().len());
             // Both fit in u16: a frame is at most 4,096 bytes.
-            let moved = wanted.min(usize::from(len)) as u16;
-            let end = usize::from(packet.first.len());
-            packet.first.set_range(packet.first.head(), packet.first.len() + moved);
+            let moved = (count - end).min(usize::from(len)) as u16;
+            packet.first_mut().grow(moved);
             let piece = &self.region.bytes(&source)[..usize::from(moved)];
-            self.region.bytes_mut(&mut packet.first)[end..].copy_from_slice(piece);
+            self.region.bytes_mut(packet.first_mut())[end..].copy_from_slice(piece);
             if moved == len {
                 self.links[first] = self.links[index as usize];
-                packet.frames -= 1;
+                packet.set(packet.len() as u32, packet.frames() - 1);
                 self.give(source);
             } else {
                 self.links[first] = Link { index, head: head + moved, len: len - moved };
@@ -232,24 +230,23 @@ impl Pool {
             return;
         }
         let mut left = len as u32;
-        packet.total = left;
-        packet.first.truncate(left.min(u32::from(packet.first.len())) as u16);
-        left -= u32::from(packet.first.len());
-        let mut at = packet.first.index() as usize;
-        for kept in 1..packet.frames {
+        packet.first_mut().truncate(left.min(u32::from(u16::MAX)) as u16);
+        left -= u32::from(packet.first().len());
+        let (mut at, frames) = (packet.first().index() as usize, packet.frames());
+        for kept in 1..frames {
             if left == 0 {
                 let Link { index, head, len } = self.links[at];
                 let rest = self.region.token(index, head, len);
-                let frames = packet.frames - kept;
-                packet.frames = kept;
-                self.free(Packet { total: 0, frames, kept: false, first: rest });
-                return;
+                packet.set(0, kept);
+                self.free(Packet::new(rest, 0, frames - kept, false));
+                break;
             }
             let link = &mut self.links[at];
             link.len = left.min(u32::from(link.len)) as u16;
             left -= u32::from(link.len);
             at = link.index as usize;
         }
+        packet.set(len as u32, packet.frames());
     }
 
     /// The packet's token for one frame more: a copy of all its bytes in one frame of this pool.
@@ -461,7 +458,7 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        if self.left + 1 == self.packet.frames {
+        if self.left + 1 == self.packet.frames() {
             return Some(self.pool.bytes(self.packet));
         }
         let Link { index, head, len } = self.pool.links[self.next as usize];
