@@ -32,14 +32,6 @@ pub struct Worker {
     burst: Burst,
 }
 
-/// What a packet is: where its payload begins, and what the layers say of it.
-enum Class {
-    Udp(u16, udp::Received),
-    NoSocket(u16, ip::Received),
-    Icmp(u16, ip::Received),
-    Arp(u16),
-}
-
 const UDP_HEADER: u16 = crate::packet::udp::HEADER_LEN as u16;
 
 /// What a turn did, for whoever decides whether to turn again at once.
@@ -130,8 +122,8 @@ impl Worker {
         self.burst = burst;
     }
 
-    /// One packet through all layers: what its headers say is read in one go from one slice, then
-    /// acted upon.
+    /// One packet through all layers: its headers are read in one go from one slice, and then it
+    /// is acted upon.
     #[inline]
     fn receive<A: Application>(
         &mut self,
@@ -141,45 +133,53 @@ impl Worker {
         packet: Packet,
         app: &mut A,
     ) {
-        match self.classify(interface, mac, &packet) {
-            Ok(Class::Udp(at, received)) => self.udp(now, at, &received, packet, app),
-            Ok(Class::Icmp(at, from)) => self.icmp(now, at, &from, packet, app),
-            Ok(Class::NoSocket(at, from)) => self.no_socket(now, at, &from, packet),
-            Ok(Class::Arp(at)) => self.arp(now, interface, at, packet),
-            Err(reason) => self.ip.link.discard(packet, reason),
+        let Link { pool, snapshot, .. } = &self.ip.link;
+        let frame = pool.bytes(&packet);
+        let (ether_type, at) = match link::input::input(frame, mac) {
+            Ok(Inbound { ether_type, header_len }) => (ether_type, header_len),
+            Err(reason) => return self.ip.link.discard(packet, reason),
+        };
+        if ether_type != EtherType::IPV4 {
+            return self.not_ipv4(now, interface, ether_type, at, packet);
+        }
+        let bytes = frame.get(usize::from(at)..).unwrap_or_default();
+        let available = packet.len() - usize::from(at);
+        let from = match ip::input::ipv4(snapshot, interface, bytes, available) {
+            Ok(from) => from,
+            Err(reason) => return self.ip.link.discard(packet, reason),
+        };
+        let at = at + u16::from(from.header_len);
+        match from.protocol {
+            Protocol::UDP => {
+                let bytes = frame.get(usize::from(at)..).unwrap_or_default();
+                let whole = (pool, &packet, usize::from(at));
+                match udp::input::input(&self.udp, &from, bytes, whole) {
+                    Ok(received) => {
+                        let datagram = (&from, &received);
+                        self.udp(now, at + UDP_HEADER, datagram, packet, app);
+                    }
+                    Err(DropReason::UdpNoSocket) => self.no_socket(now, at, &from, packet),
+                    Err(reason) => self.ip.link.discard(packet, reason),
+                }
+            }
+            Protocol::ICMP => self.icmp(now, at, &from, packet, app),
+            _ => self.ip.link.discard(packet, DropReason::ProtocolUnknown),
         }
     }
 
-    /// What a packet is. Inlined, with what it calls: else each layer's answer goes through memory.
-    #[inline(always)]
-    fn classify(
-        &self,
+    #[cold]
+    fn not_ipv4(
+        &mut self,
+        now: Instant,
         interface: InterfaceId,
-        mac: MacAddr,
-        packet: &Packet,
-    ) -> Result<Class, DropReason> {
-        let Link { pool, snapshot, .. } = &self.ip.link;
-        let frame = pool.bytes(packet);
-        let Inbound { ether_type, header_len } = link::input::input(frame, mac)?;
-        let at = usize::from(header_len);
-        let bytes = frame.get(at..).unwrap_or_default();
+        ether_type: EtherType,
+        at: u16,
+        packet: Packet,
+    ) {
         match ether_type {
-            EtherType::IPV4 => {}
-            EtherType::ARP => return Ok(Class::Arp(header_len)),
-            EtherType::IPV6 => return Err(DropReason::Ipv6Disabled),
-            _ => return Err(DropReason::EtherTypeUnknown),
-        }
-        let from = ip::input::ipv4(snapshot, interface, bytes, packet.len() - at)?;
-        let at = at + usize::from(from.header_len);
-        let bytes = frame.get(at..).unwrap_or_default();
-        match from.protocol {
-            Protocol::UDP => match udp::input::input(&self.udp, &from, bytes, (pool, packet, at)) {
-                Ok(received) => Ok(Class::Udp(at as u16 + UDP_HEADER, received)),
-                Err(DropReason::UdpNoSocket) => Ok(Class::NoSocket(at as u16, from)),
-                Err(reason) => Err(reason),
-            },
-            Protocol::ICMP => Ok(Class::Icmp(at as u16, from)),
-            _ => Err(DropReason::ProtocolUnknown),
+            EtherType::ARP => self.arp(now, interface, at, packet),
+            EtherType::IPV6 => self.ip.link.discard(packet, DropReason::Ipv6Disabled),
+            _ => self.ip.link.discard(packet, DropReason::EtherTypeUnknown),
         }
     }
 
@@ -197,7 +197,7 @@ impl Worker {
         &mut self,
         now: Instant,
         at: u16,
-        received: &udp::Received,
+        (from, received): (&ip::Received, &udp::Received),
         mut packet: Packet,
         app: &mut A,
     ) {
@@ -205,10 +205,10 @@ impl Worker {
         self.narrow(&mut packet, at, received.payload_len);
         match self.udp.owner(received.slot) {
             Some((socket, Owner::Inline)) => {
-                self.deliver_inline(now, received, socket, packet, app);
+                self.deliver_inline(now, (from, received), socket, packet, app);
             }
             Some((socket, Owner::Context(context))) => {
-                let (ip, header_len) = (&mut self.ip, received.ip_header_len);
+                let (ip, header_len) = (&mut self.ip, from.header_len);
                 self.contexts.deliver(ip, context, socket, header_len, packet);
             }
             None => self.ip.link.discard(packet, DropReason::UdpNoSocket),
@@ -240,7 +240,7 @@ impl Worker {
     fn deliver_inline<A: Application>(
         &mut self,
         now: Instant,
-        received: &udp::Received,
+        (from, received): (&ip::Received, &udp::Received),
         socket: SocketId,
         packet: Packet,
         app: &mut A,
@@ -248,7 +248,7 @@ impl Worker {
         let mut packet = Some(packet);
         let Self { ip, udp, .. } = self;
         let mut turn = Turn { ip, udp, now };
-        let datagram = Datagram { packet: &mut packet, received, socket };
+        let datagram = Datagram { packet: &mut packet, from, received, socket };
         // The packet stands outside of what unwinds, and the layers below are whole between two
         // calls of theirs: the callback can have broken nothing but itself.
         let call = std::panic::AssertUnwindSafe(|| app.on_datagram(&mut turn, datagram));

@@ -6,7 +6,7 @@ use corewire_drivers::env::{DropReason, Instant};
 use corewire_drivers::mem::Packet;
 
 use super::SocketId;
-use crate::ip::Ip;
+use crate::ip::{self, Ip};
 use crate::udp::{self, BindError, Owner};
 
 /// An application that runs in the worker's turn: no ring, no copy, no atomic between it and the
@@ -147,6 +147,7 @@ impl Turn<'_> {
 #[derive(Debug)]
 pub struct Datagram<'a> {
     pub(crate) packet: &'a mut Option<Packet>,
+    pub(crate) from: &'a ip::Received,
     pub(crate) received: &'a udp::Received,
     pub(crate) socket: SocketId,
 }
@@ -163,14 +164,14 @@ impl Datagram<'_> {
     #[inline]
     #[must_use]
     pub const fn peer(&self) -> SocketAddr {
-        self.received.source()
+        SocketAddr::new(self.from.addresses.source(), self.received.ports.0)
     }
 
     /// What it was sent to.
     #[inline]
     #[must_use]
     pub const fn local(&self) -> SocketAddr {
-        self.received.destination()
+        SocketAddr::new(self.from.addresses.destination(), self.received.ports.1)
     }
 
     /// Bytes of payload.
@@ -216,7 +217,8 @@ impl Datagram<'_> {
     pub fn answer(self, turn: &mut Turn<'_>) -> Result<(), DropReason> {
         let socket = turn.udp.get_mut(self.socket).ok_or(DropReason::SocketClosed)?;
         let packet = self.packet.take().ok_or(DropReason::SocketClosed)?;
-        udp::output::output(turn.ip, turn.now, socket, self.received.source(), packet)
+        let peer = SocketAddr::new(self.from.addresses.source(), self.received.ports.0);
+        udp::output::output(turn.ip, turn.now, socket, peer, packet)
     }
 
     /// Cuts the payload to its first `len` bytes.

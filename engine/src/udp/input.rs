@@ -1,43 +1,21 @@
 //! Datagrams in: which socket?
 
-use std::net::SocketAddr;
-
 use corewire_drivers::mem::{Packet, Pool};
 
 use super::Sockets;
 use crate::ip;
 use crate::packet::checksum::Sum;
-use crate::packet::{Addresses, DropReason, Protocol, udp};
+use crate::packet::{DropReason, Protocol, udp};
 
-/// A datagram for one of our sockets.
+/// A datagram for one of our sockets. Its addresses stand in what the network layer says of it.
 #[derive(Copy, Clone, Debug)]
 pub struct Received {
-    /// Both ends' addresses.
-    pub addresses: Addresses,
     /// The socket's slot.
     pub slot: u32,
     /// The sender's port, and the port that it was sent to.
     pub ports: (u16, u16),
     /// Bytes of payload.
     pub payload_len: u16,
-    /// Bytes of the IP header, which stands before the UDP header before the payload.
-    pub ip_header_len: u8,
-}
-
-impl Received {
-    /// Who sent it.
-    #[inline]
-    #[must_use]
-    pub const fn source(&self) -> SocketAddr {
-        SocketAddr::new(self.addresses.source(), self.ports.0)
-    }
-
-    /// What it was sent to.
-    #[inline]
-    #[must_use]
-    pub const fn destination(&self) -> SocketAddr {
-        SocketAddr::new(self.addresses.destination(), self.ports.1)
-    }
 }
 
 /// Reads the UDP header of the datagram that begins `skip` bytes into `packet`, and finds its
@@ -57,15 +35,10 @@ pub fn input(
         Some(datagram) => header.verify(&received.addresses, [datagram])?,
         None => verify_pieces(&header, received, whole)?,
     }
-    let (addresses, ports) = (received.addresses, (header.source_port, header.destination_port));
-    let slot = sockets.lookup(&addresses, ports, received.to_group);
-    Ok(Received {
-        addresses,
-        slot: slot.ok_or(DropReason::UdpNoSocket)?,
-        ports,
-        payload_len: header.payload_len(),
-        ip_header_len: received.header_len,
-    })
+    let ports = (header.source_port, header.destination_port);
+    let slot = sockets.lookup(&received.addresses, ports, received.to_group);
+    let slot = slot.ok_or(DropReason::UdpNoSocket)?;
+    Ok(Received { slot, ports, payload_len: header.payload_len() })
 }
 
 /// Checks a datagram that goes on in further frames.
