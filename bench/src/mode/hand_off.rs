@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::measure::{Cue, Outcome, Role, Side};
+use crate::measure::{Cue, Measured, Outcome, Role, Side};
+use crate::report::document::OURS;
 use crate::run::{Case, Contestant, Refusal, Sample, Session};
+use crate::system::corewire::hand_off::{self, Load};
 use crate::system::lanes::{self, FRAMES, Frames, Item, Receiver, Sender};
 
 /// How items travel.
@@ -42,7 +44,14 @@ pub(crate) fn cases(quick: bool) -> Vec<Case<'static>> {
 }
 
 fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
-    let mut all = vec![
+    let mut all = Vec::new();
+    if let Some(load) = trip.load() {
+        all.push(Contestant {
+            system: OURS,
+            run: Box::new(move |session| through_the_api(session, load)),
+        });
+    }
+    all.extend([
         Contestant {
             system: "index-ring",
             run: Box::new(move |session| {
@@ -56,7 +65,7 @@ fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
                 measure(session, trip, lanes::rtrb_ring(), lanes::rtrb_ring())
             }),
         },
-    ];
+    ]);
     // Frames that nobody gives back can't be linked again.
     if trip != Trip::OneWay {
         all.push(Contestant {
@@ -76,6 +85,55 @@ fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
         });
     }
     all
+}
+
+impl Trip {
+    /// The same trip for datagrams of a socket; none goes one way only.
+    const fn load(self) -> Option<Load> {
+        let touched = matches!(self, Self::Touched);
+        match self {
+            Self::OneWay => None,
+            Self::There | Self::Touched => Some(Load { window: WINDOW, burst: BURST, touched }),
+            Self::Single => Some(Load { window: 1, burst: 1, touched }),
+        }
+    }
+}
+
+/// What a datagram takes longer when its socket is on another thread than with the application
+/// in the worker's turn.
+fn through_the_api(session: &Session<'_>, load: Load) -> Result<Sample, Refusal> {
+    let worker_core = session.plan.generator_core;
+    let inside = Role {
+        side: Side::Generator,
+        host: None,
+        body: Box::new(move |cue| hand_off::in_the_turn(load, worker_core, cue)),
+    };
+    let inside = session.perform("datagrams in the turn", vec![inside], &[])?;
+    let grinding = hand_off::grind(load, worker_core)?;
+    let outside = Role {
+        side: Side::System,
+        host: None,
+        body: Box::new(move |cue| hand_off::through_a_socket(grinding, cue)),
+    };
+    let mut outside = session.perform("datagrams", vec![outside], &[])?;
+    let time = |measured: &Measured| {
+        let packets = measured.gauges[0].packets;
+        if packets == 0 {
+            return Err(Refusal::Failed(io::Error::other("no datagram came back")));
+        }
+        Ok(measured.window.as_nanos() as f64 / packets as f64)
+    };
+    let (within, across) = (time(&inside)?, time(&outside)?);
+    let packets = outside.gauges[0].packets;
+    let mut sample = session.sample(&mut outside, packets);
+    sample.doubts.extend(inside.outcomes.into_iter().flat_map(|outcome| outcome.warnings));
+    sample.value = across - within;
+    sample.notes.push(format!(
+        "a datagram takes {within:.1} ns in the worker's turn, {across:.1} ns through a socket on \
+         another thread"
+    ));
+    sample.syscalls_per_packet = Some(0.0);
+    Ok(sample)
 }
 
 /// Time for an item over a pair of lanes.

@@ -198,18 +198,23 @@ fn worker(
     device: Box<dyn Device>,
     pool: Pool,
 ) -> io::Result<Worker> {
-    let interface = Interface::ethernet(INTERFACE, "bench0", MacAddr(own.mac), mtu)
-        .with_address(IpAddr::V4(own.address), 24);
-    let snapshot = Snapshot::builder(1)
-        .interface(interface)
-        .neighbor(INTERFACE, IpAddr::V4(peer.address), MacAddr(peer.mac))
-        .build()
-        .map_err(io::Error::other)?;
+    let snapshot = snapshot(own, peer, mtu)?;
     let counters = Arc::new(Counters::memfd(0)?);
     let ephemeral = 49_152..=65_535;
     let mut worker = Worker::new(pool, Arc::new(snapshot), counters, Rng::from_os()?, ephemeral);
     worker.attach(INTERFACE, device);
     Ok(worker)
+}
+
+/// One interface, and a peer whose hardware address is known.
+pub(crate) fn snapshot(own: Party, peer: Party, mtu: u32) -> io::Result<Snapshot> {
+    let interface = Interface::ethernet(INTERFACE, "bench0", MacAddr(own.mac), mtu)
+        .with_address(IpAddr::V4(own.address), 24);
+    Snapshot::builder(1)
+        .interface(interface)
+        .neighbor(INTERFACE, IpAddr::V4(peer.address), MacAddr(peer.mac))
+        .build()
+        .map_err(io::Error::other)
 }
 
 fn serve_port(worker: &mut Worker, at: Party) -> io::Result<Echo> {
@@ -250,7 +255,8 @@ fn close(worker: &mut Worker, outcome: &mut Outcome) {
     }
 }
 
-const INTERFACE: InterfaceId = InterfaceId(0);
+/// The only one.
+pub(crate) const INTERFACE: InterfaceId = InterfaceId(0);
 /// Requests that a client sends in one turn, at most: a burst.
 const BURST: usize = corewire_drivers::env::limits::BURST;
 /// Frames under way a direction, as smoltcp has slots.

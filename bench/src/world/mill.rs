@@ -1,0 +1,116 @@
+//! A device that brings the same datagram again and again and takes the answers: an endless wire
+//! that costs next to nothing, for measuring what lies behind the driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use corewire_drivers::device::{Burst, Capabilities, Device, DeviceCounts, LinkKind};
+use corewire_drivers::env::Instant;
+use corewire_drivers::env::limits::HEADROOM;
+use corewire_drivers::mem::{Packet, Pool};
+use crossbeam_utils::CachePadded;
+
+use crate::generator::frame::{Party, udp_frame};
+
+/// Brings a datagram as long as fewer than so many of its kind are unanswered.
+pub(crate) struct Mill {
+    capabilities: Capabilities,
+    frame: Vec<u8>,
+    window: usize,
+    burst: usize,
+    under_way: usize,
+    shared: Arc<CachePadded<Shared>>,
+}
+
+/// What another thread sees of a mill.
+#[derive(Default)]
+pub(crate) struct Shared {
+    answered: AtomicU64,
+    turning: AtomicBool,
+}
+
+impl Shared {
+    /// How many answers it has taken.
+    pub(crate) fn answered(&self) -> u64 {
+        // Relaxed: a number to be read now and then.
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Lets it bring datagrams, now that somebody is there to answer.
+    pub(crate) fn start(&self) {
+        self.turning.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Mill {
+    /// Datagrams of `payload` bytes from `from` to `to`, `window` unanswered at a time, at most
+    /// `burst` of them at once.
+    pub(crate) fn new(from: Party, to: Party, payload: usize, window: usize, burst: usize) -> Self {
+        Self {
+            capabilities: Capabilities {
+                link: LinkKind::Ethernet,
+                mac: to.mac,
+                mtu: 1500,
+                max_tx_frames: 1,
+                checksums_trusted: false,
+                name: "mill".into(),
+            },
+            frame: udp_frame(from, to, payload),
+            window,
+            burst,
+            under_way: 0,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Its other end. It stands still until that starts it.
+    pub(crate) fn shared(&self) -> Arc<CachePadded<Shared>> {
+        Arc::clone(&self.shared)
+    }
+}
+
+impl Device for Mill {
+    #[inline]
+    fn rx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
+        if !self.shared.turning.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let count = (self.window - self.under_way).min(self.burst).min(burst.room());
+        for done in 0..count {
+            let Some(mut frame) = pool.take() else { return done };
+            frame.set_range(HEADROOM, self.frame.len() as u16);
+            let mut packet = Packet::from(frame);
+            pool.bytes_mut(&mut packet).copy_from_slice(&self.frame);
+            if let Err(packet) = burst.push(packet) {
+                pool.free(packet);
+            }
+            self.under_way += 1;
+        }
+        count
+    }
+
+    #[inline]
+    fn tx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
+        let count = burst.len();
+        burst.free(pool);
+        self.under_way -= count.min(self.under_way);
+        // Nobody else writes it.
+        let before = self.shared.answered.load(Ordering::Relaxed);
+        self.shared.answered.store(before + count as u64, Ordering::Relaxed);
+        count
+    }
+
+    fn reclaim(&mut self, _now: Instant, _pool: &mut Pool) -> usize {
+        0
+    }
+
+    fn release(&mut self, _pool: &mut Pool) {}
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn counts(&self) -> DeviceCounts {
+        DeviceCounts { tx_packets: self.shared.answered(), ..DeviceCounts::default() }
+    }
+}
