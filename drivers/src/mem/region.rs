@@ -69,8 +69,8 @@ pub struct Region {
     has_pool: AtomicBool,
 }
 
-// SAFETY: `frames` and `states` point into `map`, which is Send; states are atomics, and bytes are reached only by a Frame or Loan
-// token, of which there is one a frame.
+// SAFETY: `frames` and `states` point into `map`, which is Send; states are atomics, and bytes are
+// reached only by a Frame or Loan token, of which there is one a frame.
 unsafe impl Send for Region {}
 // SAFETY: as above: two threads that share the region hold different tokens, so different frames.
 unsafe impl Sync for Region {}

@@ -1,5 +1,7 @@
 //! The network layer: IPv4 (RFC 791, RFC 1122 §3). IPv6 has its formats, and comes later.
 
+/// How many errors may go out.
+pub mod rate;
 /// ICMP: echo, and errors within a rate.
 pub mod icmp;
 /// Packets in: valid? ours?

@@ -6,7 +6,7 @@ use corewire_drivers::device::LinkKind;
 use corewire_drivers::env::{DropReason, Instant};
 use corewire_drivers::mem::Packet;
 
-use super::icmp::ReplyLimit;
+use super::rate::ReplyLimit;
 use crate::control::snapshot::InterfaceId;
 use crate::flow::HashKey;
 use crate::link::Link;

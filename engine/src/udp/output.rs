@@ -6,7 +6,7 @@ use corewire_drivers::env::{Counter, Instant};
 use corewire_drivers::mem::Packet;
 
 use super::Socket;
-use super::template::{ROOM, Template};
+use super::template::{MAX_PAYLOAD, ROOM, Template};
 use crate::ip::{Ip, Path};
 use crate::packet::checksum::Sum;
 use crate::packet::{DropReason, Protocol, udp};
@@ -99,9 +99,6 @@ fn layer_by_layer(
     ip.link.counters.add(Counter::UdpOut, 1);
     ip.output(now, &path, Protocol::UDP, socket.ttl, packet)
 }
-
-/// The largest payload of a datagram that is not cut: 65,535 less the headers of IPv4 and UDP.
-pub const MAX_PAYLOAD: usize = 65_507;
 
 fn find_path(
     ip: &mut Ip,

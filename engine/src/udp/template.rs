@@ -31,6 +31,9 @@ pub(super) struct Template {
     udp: Sum,
 }
 
+/// The largest payload of a datagram that is not cut: 65,535 less the headers of IPv4 and UDP.
+pub(super) const MAX_PAYLOAD: usize = u16::MAX as usize - HEADERS;
+
 const HEADERS: usize = ipv4::HEADER_LEN + udp::HEADER_LEN;
 const IP: usize = ROOM - HEADERS;
 const UDP: usize = ROOM - udp::HEADER_LEN;
@@ -61,8 +64,7 @@ impl Template {
                 ethernet::HEADER_LEN
             }
         };
-        let max_payload =
-            (path.mtu as usize).saturating_sub(HEADERS).min(super::output::MAX_PAYLOAD);
+        let max_payload = (path.mtu as usize).saturating_sub(HEADERS).min(MAX_PAYLOAD);
         Some(Self {
             ip: Sum::new().with(&bytes[IP..UDP]),
             udp: path.addresses.pseudo_header(Protocol::UDP, 0).with(&bytes[UDP..]),
