@@ -344,6 +344,10 @@ impl AfXdp {
         self.unkicked = 0;
         let Some(open) = &mut self.open else { return };
         let mut left = open.queue.rings.tx.pending();
+        // Before Linux 6.17, which has no budget to set either, a call that ends at the budget has
+        // sent 32 packets and says so only when the last one that it had seen is sent
+        // (__xskq_cons_release in net/xdp/xsk_queue.h).
+        let mut unseen = left.min(KICK_PACKETS as u32) / open.socket.tx_budget.max(1);
         // Zero-copy drivers that are at work do not want to be told.
         while left > 0 && open.queue.rings.tx.needs_wakeup() {
             open.queue.counts.syscalls += 1;
@@ -374,7 +378,10 @@ impl AfXdp {
                 }
             }
             if !moved {
-                break;
+                if unseen == 0 {
+                    break;
+                }
+                unseen -= 1;
             }
         }
         self.pending = left > 0;

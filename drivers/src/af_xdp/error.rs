@@ -65,6 +65,13 @@ pub enum Error {
         /// Its driver.
         driver: String,
     },
+    /// The kernel does not have it yet.
+    KernelTooOld {
+        /// What was asked for.
+        feature: &'static str,
+        /// The first version that has it.
+        needed: &'static str,
+    },
     /// The driver needs spare queues for XDP and has none.
     TooFewChannels {
         /// The interface.
@@ -171,6 +178,7 @@ impl Error {
             Self::NoXdp { .. }
             | Self::NoZeroCopy { .. }
             | Self::NoMultiBuffer { .. }
+            | Self::KernelTooOld { .. }
             | Self::MissingCapability { .. } => 77,
             _ => 1,
         }
@@ -237,6 +245,9 @@ impl fmt::Display for Error {
                 "{interface} ({driver}) has no packets of several buffers in zero-copy mode: ask \
                  for copy mode, or do without and set an MTU that one frame holds"
             ),
+            Self::KernelTooOld { feature, needed } => {
+                write!(f, "{feature} need Linux {needed}: do without, or use a newer kernel")
+            }
             Self::TooFewChannels { interface, driver, remedy } => write!(
                 f,
                 "{interface} ({driver}) has too few queues for XDP: `ethtool -L {interface} \

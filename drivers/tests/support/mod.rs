@@ -93,6 +93,16 @@ impl Host {
         run(&format!("ip netns exec {} {command}", self.name))
     }
 
+    /// Whether one of twenty pings to `address` is answered. Each has a number of its own, so the
+    /// kernel spreads them over the queues.
+    pub fn pings(&self, address: &str) -> bool {
+        (0..20).any(|_| {
+            let mut ping = Command::new("ip");
+            ping.args(["netns", "exec", &self.name, "ping", "-c", "1", "-W", "1", address]);
+            ping.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+        })
+    }
+
     /// `ip` on the host, which may fail because the kernel lacks what it asks for.
     pub fn try_ip(&self, arguments: &str) -> bool {
         let mut ip = Command::new("ip");
@@ -173,6 +183,18 @@ impl End {
 
     pub fn build(host: &Host, builder: Builder, pool: Pool) -> Self {
         Self::try_build(host, builder, pool).expect("an open queue")
+    }
+
+    /// As [`build`](Self::build), for several buffers; `None` on a kernel that has none, which
+    /// must say so.
+    pub fn jumbo(host: &Host, frames: u32) -> Option<Self> {
+        match Self::try_build(host, taking_all().multi_buffer(), pool(frames)) {
+            Err(error @ Error::KernelTooOld { needed: "6.6", .. }) => {
+                println!("skipped in part: {error}");
+                None
+            }
+            built => Some(built.expect("an open queue")),
+        }
     }
 
     pub fn try_build(host: &Host, builder: Builder, mut pool: Pool) -> Result<Self, Error> {

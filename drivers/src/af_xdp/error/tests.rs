@@ -76,6 +76,11 @@ fn texts() -> Vec<(Error, u8, &'static str)> {
              mode, or do without and set an MTU that one frame holds",
         ),
         (
+            Error::KernelTooOld { feature: "packets of several buffers", needed: "6.6" },
+            77,
+            "packets of several buffers need Linux 6.6: do without, or use a newer kernel",
+        ),
+        (
             Error::TooFewChannels {
                 interface: eth0(),
                 driver: driver(),
