@@ -160,6 +160,16 @@ mod mapped {
             &slots[index as usize & (slots.len() - 1)]
         }
 
+        /// The places of `count` entries from `index` on: two runs, as they may wrap.
+        #[inline]
+        pub(in super::super) fn runs(&self, index: u32, count: usize) -> [&[Slot]; 2] {
+            // SAFETY: view() took it from a checked view of the mapping that `self.map` keeps.
+            let slots = unsafe { self.slots.as_ref() };
+            let (before, from) = slots.split_at(index as usize & (slots.len() - 1));
+            let first = count.min(from.len());
+            [&from[..first], &before[..(count - first).min(before.len())]]
+        }
+
         /// The head of the return stack that goes with the ring.
         pub(in super::super) fn returns(&self) -> &AtomicU32 {
             &self.map.words32(RETURNS, 1)[0]
@@ -265,6 +275,12 @@ mod modelled {
 
         pub(in super::super) fn slot(&self, index: u32) -> &Slot {
             &self.0.slots[index as usize & (self.0.slots.len() - 1)]
+        }
+
+        pub(in super::super) fn runs(&self, index: u32, count: usize) -> [&[Slot]; 2] {
+            let (before, from) = self.0.slots.split_at(index as usize & (self.0.slots.len() - 1));
+            let first = count.min(from.len());
+            [&from[..first], &before[..(count - first).min(before.len())]]
         }
 
         pub(in super::super) fn returns(&self) -> &AtomicU32 {

@@ -115,7 +115,16 @@ impl Producer {
     /// Returns how many.
     #[inline]
     pub fn push_burst(&mut self, entries: &[Entry]) -> usize {
-        let pushed = entries.iter().take_while(|entry| self.push(**entry).is_ok()).count();
+        let mut room = self.limit.wrapping_sub(self.next) as usize;
+        if room < entries.len() && self.look_for_room() {
+            room = self.limit.wrapping_sub(self.next) as usize;
+        }
+        let pushed = entries.len().min(room);
+        let mut left = entries[..pushed].iter();
+        for run in self.words.runs(self.next, pushed) {
+            run.iter().zip(&mut left).for_each(|(slot, entry)| slot.put(entry.to_words()));
+        }
+        self.next = self.next.wrapping_add(pushed as u32);
         self.publish();
         pushed
     }
@@ -248,13 +257,19 @@ impl Consumer {
     /// Takes as many entries as there are and `entries` holds, oldest first. Returns how many.
     #[inline]
     pub fn pop_burst(&mut self, entries: &mut [Entry]) -> usize {
-        let mut count = 0;
-        while let Some(place) = entries.get_mut(count)
-            && let Some(entry) = self.pop()
-        {
-            *place = entry;
-            count += 1;
+        let mut there = self.limit.wrapping_sub(self.next) as usize;
+        if there < entries.len() && self.look_for_entries() {
+            there = self.limit.wrapping_sub(self.next) as usize;
         }
+        let count = entries.len().min(there);
+        let mut left = entries[..count].iter_mut();
+        for run in self.words.runs(self.next, count) {
+            // The slots first: zip takes from its first side before it finds the second empty.
+            let slots = run.iter().zip(&mut left);
+            slots.for_each(|(slot, place)| *place = Entry::from_words(slot.get()));
+        }
+        self.next = self.next.wrapping_add(count as u32);
+        self.release();
         count
     }
 
