@@ -85,6 +85,8 @@ fn the_last_queue_takes_the_program_along() {
         return;
     }
     let cable = Cable::with(2, 1500);
+    // What the peer's kernel sends on its only queue comes in on our queue 0.
+    cable.b.run(&format!("ethtool -L {NIC} tx 1"));
     let attach = || Attachment::new(NIC, Mode::Copy, &Steering::exclusive());
     let attachment = cable.a.enter(attach).expect("attached");
     let queue = |number| AfXdp::builder(NIC).queue(number).attachment(&attachment);
@@ -167,6 +169,7 @@ fn the_interface_is_deleted_under_load() {
             for _ in 0..100 {
                 let now = clock.now();
                 end.device.rx_burst(now, &mut end.pool, &mut burst);
+                burst.free(&mut end.pool);
                 end.device.tx_burst(now, &mut end.pool, &mut burst);
                 end.device.reclaim(now, &mut end.pool);
             }

@@ -35,6 +35,7 @@ pub(super) const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 pub(super) const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 pub(super) const BPF_LINK_CREATE: u32 = 28;
 pub(super) const BPF_LINK_UPDATE: u32 = 29;
+pub(super) const BPF_LINK_DETACH: u32 = 34;
 
 /// Map types (enum bpf_map_type).
 pub(super) const BPF_MAP_TYPE_HASH: u32 = 1;
@@ -187,6 +188,13 @@ pub(super) struct LinkUpdate {
     pub(super) new_prog_fd: u32,
     pub(super) flags: u32,
     pub(super) old_prog_fd: u32,
+}
+
+/// `bpf_attr` for BPF_LINK_DETACH.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct LinkDetach {
+    pub(super) link_fd: u32,
 }
 
 /// The beginning of struct bpf_prog_info: enough to name a program.

@@ -173,9 +173,23 @@ impl Builder {
 
     fn bind(&self, facts: &Facts, socket: &Socket, umem: Option<&Socket>) -> Result<(), Error> {
         let mode = self.request.mode;
-        socket
-            .bind(facts.interface.index, self.queue, &self.request, umem.map(AsFd::as_fd))
-            .map_err(|error| facts.explain_bind(self.queue, &self.request, error))?;
+        let bind = |request: &Request| {
+            socket.bind(facts.interface.index, self.queue, request, umem.map(AsFd::as_fd))
+        };
+        bind(&self.request).map_err(|error| {
+            // Old kernels do not know the flag, and do not say so: without it, it works.
+            let plain = Request { multi_buffer: false, ..self.request };
+            let is_unknown = self.request.multi_buffer
+                && error.raw_os_error() == Some(libc::EINVAL)
+                && bind(&plain).is_ok();
+            if is_unknown {
+                return Error::KernelTooOld {
+                    feature: "packets of several buffers",
+                    needed: "6.6",
+                };
+            }
+            facts.explain_bind(self.queue, &self.request, error)
+        })?;
         let granted = socket
             .is_zero_copy()
             .map_err(|source| Error::System { action: "read the socket's mode", source })?;
@@ -339,28 +353,32 @@ impl AfXdp {
         self.open.as_ref().is_some_and(|open| busy_poll::is_effective(open.socket.as_fd()))
     }
 
-    /// Makes the kernel take what the TX ring holds: once, or as often as it takes only a part.
+    /// Makes the kernel take what the TX ring holds, in as many calls as its budget makes of it.
     fn kick(&mut self) {
         self.unkicked = 0;
         let Some(open) = &mut self.open else { return };
         let mut left = open.queue.rings.tx.pending();
-        // Before Linux 6.17, which has no budget to set either, a call that ends at the budget has
-        // sent 32 packets and says so only when the last one that it had seen is sent
-        // (__xskq_cons_release in net/xdp/xsk_queue.h).
-        let mut unseen = left.min(KICK_PACKETS as u32) / open.socket.tx_budget.max(1);
+        // Kernels without the budget option publish their index only when they have taken all
+        // that they saw, so calls are counted, not progress.
+        let mut calls = left.div_ceil(open.socket.tx_budget) + 1;
+        let mut drops = left;
         // Zero-copy drivers that are at work do not want to be told.
         while left > 0 && open.queue.rings.tx.needs_wakeup() {
             open.queue.counts.syscalls += 1;
             let result = sys::wake_tx(open.socket.as_fd());
             let before = std::mem::replace(&mut left, open.queue.rings.tx.pending());
-            let moved = left != before;
-            self.refusals = if moved { 0 } else { self.refusals };
+            self.refusals = if left == before { self.refusals } else { 0 };
             match result.map_err(|error| error.raw_os_error()) {
-                // Queued; the kernel takes at most its budget in one call, and in zero-copy mode
-                // only starts the NIC.
-                Ok(()) | Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)) => {}
+                // In zero-copy mode the NIC has only been started.
+                Ok(()) => break,
+                // Queued: the budget is used up, or the completion ring or send buffer is full.
+                Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)) if calls > 1 => calls -= 1,
                 // The device has dropped a packet; its frame comes back all the same.
-                Err(Some(libc::EBUSY)) => open.queue.counts.tx_dropped += 1,
+                Err(Some(libc::EBUSY)) if drops > 0 => {
+                    drops -= 1;
+                    open.queue.counts.tx_dropped += 1;
+                }
+                Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::EBUSY)) => break,
                 Err(Some(libc::ENETDOWN)) => {
                     self.state = DeviceState::Down;
                     break;
@@ -376,12 +394,6 @@ impl AfXdp {
                     }
                     break;
                 }
-            }
-            if !moved {
-                if unseen == 0 {
-                    break;
-                }
-                unseen -= 1;
             }
         }
         self.pending = left > 0;

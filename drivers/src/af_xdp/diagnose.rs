@@ -201,10 +201,6 @@ impl Facts {
             Some(libc::EINVAL) if zero_copy && self.interface.mtu > ZERO_COPY_MTU => {
                 self.mtu_too_large(ZERO_COPY_MTU, false)
             }
-            // The flag XDP_USE_SG came with Linux 6.6.
-            Some(libc::EINVAL) if request.multi_buffer && kernel_version() < (6, 6) => {
-                Error::KernelTooOld { feature: "packets of several buffers", needed: "6.6" }
-            }
             _ => Error::system("bind to the queue", "cap_net_raw", error),
         }
     }
@@ -231,16 +227,6 @@ impl Facts {
 
 /// What loading and attaching need.
 pub(super) const ATTACH_CAPABILITIES: &str = "cap_net_raw,cap_net_admin,cap_bpf";
-
-/// Major and minor version of the running kernel; (0, 0) when it does not say.
-fn kernel_version() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        _ => (0, 0),
-    }
-}
 
 /// Bytes that this process may lock.
 pub(super) fn memlock_limit() -> u64 {

@@ -65,7 +65,7 @@ pub enum Error {
         /// Its driver.
         driver: String,
     },
-    /// The kernel does not have it yet.
+    /// The kernel is too old for what was asked for.
     KernelTooOld {
         /// What was asked for.
         feature: &'static str,
@@ -235,16 +235,8 @@ impl fmt::Display for Error {
                 fmt_queue_taken(f, interface, *queue, holders)
             }
             Self::NoXdp { interface, driver, mode } => fmt_no_xdp(f, interface, driver, mode),
-            Self::NoZeroCopy { interface, driver } => write!(
-                f,
-                "{interface} ({driver}) has no zero-copy: ask for copy mode, or use a NIC whose \
-                 driver has it (ice, i40e, mlx5, igb, virtio_net from Linux 6.18)"
-            ),
-            Self::NoMultiBuffer { interface, driver } => write!(
-                f,
-                "{interface} ({driver}) has no packets of several buffers in zero-copy mode: ask \
-                 for copy mode, or do without and set an MTU that one frame holds"
-            ),
+            Self::NoZeroCopy { interface, driver } => fmt_no_zero_copy(f, interface, driver),
+            Self::NoMultiBuffer { interface, driver } => fmt_no_multi_buffer(f, interface, driver),
             Self::KernelTooOld { feature, needed } => {
                 write!(f, "{feature} need Linux {needed}: do without, or use a newer kernel")
             }
@@ -337,6 +329,22 @@ fn fmt_queue_taken(
         write!(f, "{before} process {pid} ({command})")?;
     }
     f.write_str(": end it, or use another queue")
+}
+
+fn fmt_no_zero_copy(f: &mut fmt::Formatter<'_>, interface: &str, driver: &str) -> fmt::Result {
+    write!(
+        f,
+        "{interface} ({driver}) has no zero-copy: ask for copy mode, or use a NIC whose driver has \
+         it (ice, i40e, mlx5, igb, virtio_net from Linux 6.18)"
+    )
+}
+
+fn fmt_no_multi_buffer(f: &mut fmt::Formatter<'_>, interface: &str, driver: &str) -> fmt::Result {
+    write!(
+        f,
+        "{interface} ({driver}) has no packets of several buffers in zero-copy mode: ask for copy \
+         mode, or do without and set an MTU that one frame holds"
+    )
 }
 
 fn fmt_foreign(f: &mut fmt::Formatter<'_>, interface: &str, id: u32, name: &str) -> fmt::Result {

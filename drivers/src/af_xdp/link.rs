@@ -97,3 +97,11 @@ impl Attachment {
         self.maps.remove(queue);
     }
 }
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // Closing the descriptor would do, were there no other: a thread that forks at this moment
+        // has it in the child until that calls exec. A device that is gone has nothing to detach.
+        let _ = sys::link_detach(self.link.as_fd());
+    }
+}

@@ -253,6 +253,12 @@ pub(super) fn link_update(
     bpf(abi::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// BPF_LINK_DETACH (Linux 5.9): the program is off the device, whoever else has the descriptor.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = abi::LinkDetach { link_fd: link.as_raw_fd().cast_unsigned() };
+    bpf(abi::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
 /// bpf(2). Private: what `attr` points to is right only because every caller above makes those
 /// addresses from live references of its own arguments.
 fn bpf<T>(command: u32, attr: &mut T) -> io::Result<i64> {
