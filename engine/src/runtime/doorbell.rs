@@ -141,7 +141,6 @@ impl Waiter {
     }
 
     /// What becomes readable when somebody rings while we sleep.
-    #[cfg(not(loom))]
     #[must_use]
     pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.event.fd()
@@ -247,15 +246,19 @@ mod event {
 #[cfg(loom)]
 mod event {
     use std::io;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::time::Duration;
 
     use loom::sync::{Condvar, Mutex};
+    use rustix::event::{EventfdFlags, eventfd};
 
-    pub(super) struct Event(Mutex<bool>, Condvar);
+    /// Whether it was written, and a descriptor for code that asks for one but is not modelled.
+    pub(super) struct Event(Mutex<bool>, Condvar, OwnedFd);
 
     impl Event {
         pub(super) fn new() -> io::Result<Self> {
-            Ok(Self(Mutex::new(false), Condvar::new()))
+            let fd = eventfd(0, EventfdFlags::CLOEXEC)?;
+            Ok(Self(Mutex::new(false), Condvar::new(), fd))
         }
 
         pub(super) fn write(&self) {
@@ -273,6 +276,10 @@ mod event {
 
         pub(super) fn drain(&self) {
             *self.0.lock().expect("no panic under it") = false;
+        }
+
+        pub(super) fn fd(&self) -> BorrowedFd<'_> {
+            self.2.as_fd()
         }
     }
 }
