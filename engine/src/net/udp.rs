@@ -106,7 +106,7 @@ impl UdpSocket {
     /// is over; [`io::ErrorKind::ConnectionRefused`] and the like, as std's;
     /// [`io::ErrorKind::NetworkDown`] when the engine or its device is gone.
     pub fn recv_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.0.until(&self.0.read_timeout, |state| state.receive(bytes))
+        self.0.until(&self.0.read_timeout, State::may_read, |state| state.receive(bytes))
     }
 
     /// As [`recv_from`](Self::recv_from); the datagram stays.
@@ -114,7 +114,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`recv_from`](Self::recv_from).
     pub fn peek_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.0.until(&self.0.read_timeout, |state| state.peek(bytes))
+        self.0.until(&self.0.read_timeout, State::may_read, |state| state.peek(bytes))
     }
 
     /// Sends a datagram to the first of the addresses.
@@ -126,7 +126,8 @@ impl UdpSocket {
     /// address; [`io::ErrorKind::WouldBlock`] when there is no room and the socket does not block.
     pub fn send_to(&self, bytes: &[u8], address: impl ToSocketAddrs) -> io::Result<usize> {
         let address = address.to_socket_addrs()?.next().ok_or_else(no_address)?;
-        self.0.until(&self.0.write_timeout, |state| state.send(bytes, Some(address)))
+        let send = |state: &mut State| state.send(bytes, Some(address));
+        self.0.until(&self.0.write_timeout, State::may_write, send)
     }
 
     /// Speaks only with the first of the addresses to which there is a way, from now on.
@@ -161,7 +162,7 @@ impl UdpSocket {
     /// # Errors
     /// EDESTADDRREQ without [`connect`](Self::connect); else as [`send_to`](Self::send_to).
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.until(&self.0.write_timeout, |state| state.send(bytes, None))
+        self.0.until(&self.0.write_timeout, State::may_write, |state| state.send(bytes, None))
     }
 
     /// Where the socket is.
@@ -313,6 +314,7 @@ impl Open {
     fn until<R>(
         &self,
         patience: &AtomicU64,
+        ready: fn(&mut State) -> bool,
         mut attempt: impl FnMut(&mut State) -> io::Result<Option<R>>,
     ) -> io::Result<R> {
         if let Some(result) = attempt(&mut self.state())? {
@@ -323,7 +325,7 @@ impl Open {
         }
         let deadline = timeout(patience).map(|timeout| self.engine.clock.now() + timeout);
         loop {
-            let in_time = self.wait(deadline)?;
+            let in_time = self.wait(deadline, ready)?;
             if let Some(result) = attempt(&mut self.state())? {
                 return Ok(result);
             }
@@ -335,10 +337,10 @@ impl Open {
     }
 
     /// Waits until something came, without the lock.
-    fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {
+    fn wait(&self, deadline: Option<Instant>, ready: fn(&mut State) -> bool) -> io::Result<bool> {
         let spin = self.engine.idle.look_for();
         let patience = Patience { clock: &self.engine.clock, spin, deadline };
-        let ready = || self.state().hub.has_something();
+        let ready = || ready(&mut self.state());
         let worker = self.state().hub.caller_driven();
         match worker {
             Some(worker) => Ok(worker.wait(patience, ready)),
@@ -354,6 +356,17 @@ impl Open {
 }
 
 impl State {
+    /// Whether a reader should look: something waits, or may be found.
+    fn may_read(&mut self) -> bool {
+        self.hub.has_something()
+    }
+
+    /// Whether a writer should look: another thread may have found the frames that it waits for,
+    /// and what waits to be read is not its business.
+    fn may_write(&mut self) -> bool {
+        self.hub.has_news() || self.hub.has_credit(self.key)
+    }
+
     #[inline]
     fn receive(&mut self, bytes: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         let Some(datagram) = self.hub.receive(self.key)? else { return Ok(None) };

@@ -247,7 +247,7 @@ impl Hub {
 
     /// Whether a look would find something, or that nothing comes any more.
     #[inline]
-    fn has_news(&mut self) -> bool {
+    pub(crate) fn has_news(&mut self) -> bool {
         self.lanes.iter_mut().any(|lane| !lane.is_empty()) || self.is_down()
     }
 
@@ -260,6 +260,12 @@ impl Hub {
     #[inline]
     pub(crate) fn flush(&mut self) {
         self.lanes.iter_mut().for_each(Lane::flush);
+    }
+
+    /// Whether there is an empty frame for a socket.
+    pub(crate) fn has_credit(&mut self, key: SocketKey) -> bool {
+        let lane = self.socket(key).map_or(0, |socket| socket.lane);
+        self.lanes[lane].has_credit()
     }
 
     /// An empty frame for a socket.

@@ -12,18 +12,16 @@
 //! there is nothing more to receive, and before the context waits; by [`Context::flush`] at once.
 //!
 //! ```no_run
-//! # fn main() -> std::io::Result<()> {
-//! # let engine: corewire::Engine = unimplemented_engine();
-//! # fn unimplemented_engine() -> corewire::Engine { std::process::exit(0) }
-//! let context = engine.context()?;
-//! let socket = context.udp_bind("10.0.0.1:7".parse().expect("an address"))?;
-//! loop {
-//!     while let Some(datagram) = socket.recv()? {
-//!         socket.answer(datagram)?;
+//! fn echo(engine: &corewire::Engine) -> std::io::Result<()> {
+//!     let context = engine.context()?;
+//!     let socket = context.udp_bind(([0, 0, 0, 0], 7).into())?;
+//!     loop {
+//!         while let Some(datagram) = socket.recv()? {
+//!             socket.answer(datagram)?;
+//!         }
+//!         context.wait(None)?;
 //!     }
-//!     context.wait(None)?;
 //! }
-//! # }
 //! ```
 
 /// Buffers that applications hold.
