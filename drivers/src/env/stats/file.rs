@@ -250,10 +250,12 @@ mod tests {
     #[test]
     fn no_bytes_make_the_reader_panic() {
         let good = written();
-        for len in 0..good.len() {
+        // Miri takes a second for each.
+        let step = if cfg!(miri) { 997 } else { 1 };
+        for len in (0..good.len()).step_by(step) {
             assert!(parse(&good[..len], false).is_err(), "cut to {len} bytes");
         }
-        for place in 0..VALUES {
+        for place in (0..VALUES).step_by(step.min(24)) {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut bad = good.clone();
                 bad[place] = byte;
