@@ -246,16 +246,17 @@ impl SlowPath {
         let mut changes = Changes::default();
         self.hear(&mut changes)?;
         self.ask(&mut changes)?;
+        // What can't be read stays to be read.
         if self.dirty.links {
-            self.dirty.links = false;
             read_links(&mut self.requests, &mut self.world)?;
+            self.dirty.links = false;
             self.compare_links(&mut changes);
             self.dirty.snapshot = true;
         }
         let now = self.clock.now();
         if self.dirty.routes && now >= self.routes_not_before {
-            self.dirty.routes = false;
             read_routes(&mut self.requests, &mut self.world)?;
+            self.dirty.routes = false;
             let after = self.clock.now();
             // A million routes take a second to read. Flapping ones must not take all the time.
             let rest = after.saturating_since(now) * 4;
@@ -263,8 +264,8 @@ impl SlowPath {
             self.dirty.snapshot = true;
         }
         if self.dirty.neighbors {
-            self.dirty.neighbors = false;
             read_neighbors(&mut self.requests, &mut self.world)?;
+            self.dirty.neighbors = false;
             self.dirty.snapshot = true;
         }
         if self.dirty.snapshot {

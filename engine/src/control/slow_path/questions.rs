@@ -21,18 +21,18 @@ pub(super) fn read_links(requests: &mut Connection, world: &mut World) -> io::Re
         RouteNetlinkMessage::NewLink(link) => Link::of(&link),
         _ => None,
     };
-    world.links = links.into_iter().filter_map(link).collect();
     let addresses = requests.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
     let address = |message| match message {
         RouteNetlinkMessage::NewAddress(address) => world::address_of(&address),
         _ => None,
     };
+    world.links = links.into_iter().filter_map(link).collect();
     world.addresses = addresses.into_iter().filter_map(address).collect();
     Ok(())
 }
 
 pub(super) fn read_routes(requests: &mut Connection, world: &mut World) -> io::Result<()> {
-    world.routes.clear();
+    let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut question = RouteMessage::default();
         question.header.address_family = family;
@@ -43,11 +43,12 @@ pub(super) fn read_routes(requests: &mut Connection, world: &mut World) -> io::R
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(error) => return Err(error),
         };
-        world.routes.extend(routes.into_iter().filter_map(|message| match message {
+        found.extend(routes.into_iter().filter_map(|message| match message {
             RouteNetlinkMessage::NewRoute(route) => KernelRoute::of(&route),
             _ => None,
         }));
     }
+    world.routes = found;
     Ok(())
 }
 
