@@ -400,6 +400,26 @@ impl Worker {
         self.ip.link.take_events().for_each(drop);
     }
 
+    /// Claims so far that a neighbour of whom we had just heard has another station address.
+    #[must_use]
+    pub const fn neighbor_changes(&self) -> u64 {
+        self.ip.link.neighbors.conflicts()
+    }
+
+    /// A neighbour is said to be elsewhere now. Believed as a gratuitous ARP that came to us:
+    /// only of a neighbour that we know, and to be confirmed.
+    pub fn moved(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: std::net::IpAddr,
+        mac: MacAddr,
+    ) {
+        if self.ip.link.neighbors.knows(interface, address) {
+            self.ip.link.learn(now, interface, address, mac, Evidence::Unsolicited);
+        }
+    }
+
     /// Adds a context's end, and says whether it did: not when there is a context of that name, or
     /// one of which frames are still out.
     #[must_use]

@@ -119,18 +119,13 @@ counters! {
     UdpOut = Counter "protocol_out" { "protocol": "udp" },
     /// Others' claims to an address of ours.
     AddressConflicts = Counter "address_conflicts",
-    /// Known neighbours whose station address changed: a new card, or someone who poses as them.
+    /// Claims that a neighbour of whom we have just heard has another station address: it has a new
+    /// card, or somebody poses as it.
     NeighborChanges = Counter "neighbor_changes",
     /// Bursts of entries published to an application's context.
     Publishes = Counter "publishes",
     /// Sleeping applications that were woken, a system call each.
     DoorbellsRung = Counter "doorbells_rung",
-    /// Packets whose payload was copied.
-    Copies = Counter "copies",
-    /// Their bytes.
-    CopiedBytes = Counter "copied_bytes",
-    /// Packets that came to another core than their owner's and were passed on.
-    WrongCore = Counter "wrong_core",
     /// Frames in each state.
     FramesFree = Gauge "frames" { "state": "free" },
     /// Frames in each state.
@@ -145,20 +140,8 @@ counters! {
     FramesTransmitting = Gauge "frames" { "state": "transmitting" },
     /// Frames in each state.
     FramesTransmittingKept = Gauge "frames" { "state": "transmitting_kept" },
-    /// Someone named a frame that was not where they said: refused.
-    StateViolations = Counter "state_violations",
-    /// Ring entries of applications that named what is not theirs: refused.
-    HostileEntries = Counter "hostile_entries",
     /// Contexts cut off because of such entries.
     ContextsCutOff = Counter "contexts_cut_off",
-    /// Steps taken because frames ran short.
-    PressureFolds = Counter "pressure_steps" { "step": "fold" },
-    /// Steps taken because frames ran short.
-    PressureCopies = Counter "pressure_steps" { "step": "copy" },
-    /// Steps taken because frames ran short.
-    PressurePrunes = Counter "pressure_steps" { "step": "prune" },
-    /// Steps taken because frames ran short.
-    PressureDrops = Counter "pressure_steps" { "step": "drop" },
     /// Panics of applications and workers that were caught.
     PanicsCaught = Counter "panics_caught",
 }

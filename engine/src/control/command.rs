@@ -39,6 +39,8 @@ pub enum Command {
     SetSnapshot(Arc<Snapshot>),
     /// Another worker has learned where a neighbour is.
     Learn(InterfaceId, IpAddr, MacAddr),
+    /// The kernel has heard, unasked, that a neighbour is elsewhere now.
+    Moved(InterfaceId, IpAddr, MacAddr),
 }
 
 /// An option of a UDP socket.
@@ -113,6 +115,10 @@ impl Command {
             }
             Self::Learn(interface, address, mac) => {
                 worker.learn(now, interface, address, mac);
+                Answer::Done
+            }
+            Self::Moved(interface, address, mac) => {
+                worker.moved(now, interface, address, mac);
                 Answer::Done
             }
         }

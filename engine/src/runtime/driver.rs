@@ -206,6 +206,7 @@ impl Driver {
         counters.set(Counter::RxBytes, sum.rx_bytes);
         counters.set(Counter::TxBytes, sum.tx_bytes);
         counters.set(Counter::Syscalls, sum.syscalls + counters.get(Counter::Sleeps));
+        counters.set(Counter::NeighborChanges, self.worker.neighbor_changes());
         let census = self.worker.pool().census();
         for (counter, state) in GAUGES {
             counters.set(counter, u64::from(census.count(state)));

@@ -32,7 +32,7 @@ struct Running {
     slow_thread: Mutex<Option<SlowThread>>,
     /// Kernel sockets on the ports that the engine takes from the kernel.
     _reserved: Vec<UdpSocket>,
-    notes: Vec<String>,
+    notes: Notes,
     /// A forked child has the handle, and no threads.
     owner: u32,
 }
@@ -42,8 +42,11 @@ struct Running {
 pub(super) struct Background {
     pub(super) slow_thread: Option<SlowThread>,
     pub(super) reserved: Vec<UdpSocket>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Notes,
 }
+
+/// What there is to say, which grows while the engine runs.
+pub(super) type Notes = Arc<Mutex<Vec<String>>>;
 
 /// How an engine ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,10 +99,11 @@ impl Engine {
     }
 
     /// What there is to say about how it was started: who does what, and with how much memory;
-    /// what of the kernel's world it can't use. For people, a line each.
+    /// what of the kernel's world it can't use, and what has come to that since. For people, a
+    /// line each; the lines that were there stay, and later ones follow them.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.0.notes
+    pub fn notes(&self) -> Vec<String> {
+        lock(&self.0.notes).clone()
     }
 
     /// Ends the workers, whoever else has a handle, and says how they ended. Sockets fail with

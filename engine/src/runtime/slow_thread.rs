@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ use crossbeam_queue::ArrayQueue;
 
 use super::doorbell::{Ringer, Waiter, doorbell};
 use super::driver::WantNeighbor;
-use super::engine::Shared;
-use crate::control::SlowPath;
+use super::engine::{Notes, Shared};
+use crate::control::slow_path::Event;
 use crate::control::snapshot::InterfaceId;
+use crate::control::{Command, SlowPath};
+use crate::packet::MacAddr;
 
 /// Neighbours that workers want and nobody has asked for yet. What finds it full is wanted again
 /// within a second.
@@ -66,6 +68,7 @@ impl SlowThread {
     pub(super) fn start(
         mut slow_path: SlowPath,
         shared: Arc<Shared>,
+        notes: Notes,
         wants: Wants,
         mut waiter: Waiter,
     ) -> io::Result<Self> {
@@ -78,9 +81,16 @@ impl SlowThread {
                 }
                 // Netlink that fails is tried again: what was read so far stays good.
                 let changes = slow_path.run_once().unwrap_or_default();
+                notes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes.notes);
                 if let Some(snapshot) = changes.snapshot {
                     // A worker that is gone needs none.
                     let _ = shared.set_snapshot(&Arc::new(snapshot));
+                }
+                for event in changes.events {
+                    // Links that go and come are in the snapshot, and the devices see them too.
+                    if let Event::NeighborMoved(interface, address, mac) = event {
+                        tell_all(&shared, interface, address, mac);
+                    }
                 }
                 if waiter.arm(|| stopped.load(Relaxed) || !queue.is_empty()) {
                     let slept = slow_path.wait(REST, Some(waiter.fd()));
@@ -93,6 +103,13 @@ impl SlowThread {
         };
         let thread = thread::Builder::new().name("corewire-slow".into()).spawn(run)?;
         Ok(Self { stop, bell: wants.bell, thread: Some(thread) })
+    }
+}
+
+/// A hint: a worker that has no room for it finds out by itself when the neighbour's time is over.
+fn tell_all(shared: &Shared, interface: InterfaceId, address: IpAddr, mac: MacAddr) {
+    for worker in &shared.workers {
+        let _ = worker.handle.mail.tell(Command::Moved(interface, address, mac));
     }
 }
 

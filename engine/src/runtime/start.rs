@@ -16,7 +16,7 @@ use corewire_drivers::env::stats::Directory;
 use corewire_drivers::mem::Pool;
 
 use super::config::{Config, ConfigError, Interface, Place, Plan, WorkerPlan};
-use super::engine::{Background, Engine};
+use super::engine::{Background, Engine, Notes};
 use super::setup::WorkerSetup;
 use super::slow_thread::{SlowThread, wants};
 use crate::control::SlowPath;
@@ -93,7 +93,8 @@ impl Engine {
         let mut failed = None;
         let started = builder.start_with(make, |shared| {
             notes.append(&mut opened.borrow_mut().notes);
-            let thread = SlowThread::start(slow_path, shared.clone(), wants, waiter);
+            let notes = Notes::new(notes.into());
+            let thread = SlowThread::start(slow_path, shared.clone(), notes.clone(), wants, waiter);
             let slow_thread = thread.map_err(|error| failed = Some(error)).ok();
             Background { slow_thread, reserved, notes }
         });
