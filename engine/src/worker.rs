@@ -400,7 +400,7 @@ impl Worker {
         self.ip.link.take_events().for_each(drop);
     }
 
-    /// Claims so far that a neighbour of whom we had just heard has another station address.
+    /// Claims so far that a known neighbour has another station address.
     #[must_use]
     pub const fn neighbor_changes(&self) -> u64 {
         self.ip.link.neighbors.conflicts()

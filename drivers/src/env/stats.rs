@@ -119,8 +119,8 @@ counters! {
     UdpOut = Counter "protocol_out" { "protocol": "udp" },
     /// Others' claims to an address of ours.
     AddressConflicts = Counter "address_conflicts",
-    /// Claims that a neighbour of whom we have just heard has another station address: it has a new
-    /// card, or somebody poses as it.
+    /// Claims that a known neighbour has another station address: it has a new card, or somebody
+    /// poses as it.
     NeighborChanges = Counter "neighbor_changes",
     /// Bursts of entries published to an application's context.
     Publishes = Counter "publishes",

@@ -349,7 +349,7 @@ impl Neighbors {
         self.index.is_empty()
     }
 
-    /// How often an answer contradicted a fresh one.
+    /// How often somebody contradicted what was known of a neighbour.
     #[must_use]
     pub const fn conflicts(&self) -> u64 {
         self.conflicts
@@ -397,12 +397,14 @@ impl Neighbors {
         if entry.state == State::Permanent {
             return evidence == Evidence::Permanent;
         }
-        let contradicts = entry.state == State::Reachable && entry.mac != mac;
-        if contradicts && evidence != Evidence::Permanent {
-            self.conflicts += 1;
-            return now.saturating_since(entry.changed) >= LOCK;
+        let known = matches!(entry.state, State::Reachable | State::Probing);
+        if !known || entry.mac == mac || evidence == Evidence::Permanent {
+            return true;
         }
-        true
+        self.conflicts += 1;
+        // Whoever is being asked may answer from elsewhere; nobody may flip what we know at will.
+        let asked = entry.state == State::Probing && evidence == Evidence::Answer;
+        asked || now.saturating_since(entry.changed) >= LOCK
     }
 
     fn insert(&mut self, now: Instant, interface: InterfaceId, address: IpAddr) -> Option<u16> {
