@@ -6,13 +6,16 @@ mod support;
 mod bed;
 
 use bed::{Bed, HOST, OURS, PEER, THEIRS, arp, ping, udp};
+use corewire::control::{Answer, Command};
 use corewire::env::{Counter, DropReason};
+use corewire::packet::MacAddr;
 use corewire_drivers::device::{Burst, Device};
 use corewire_drivers::env::limits::HEADROOM;
 use corewire_drivers::mem::Packet;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use std::net::IpAddr;
 use std::time::Duration;
-use support::Collect;
+use support::{Collect, ETH};
 
 /// Changes the IPv4 header of a frame and mends its checksum.
 fn with_ip(mut frame: Vec<u8>, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
@@ -43,6 +46,28 @@ fn arp_is_answered_for_our_address_alone() {
     bed.dropped(&arp(1, THEIRS, HOST, [0; 6], HOST, [0xff; 6]), DropReason::ArpNotForUs);
     assert_eq!(bed.engine.counters().get(Counter::AddressConflicts), 1);
     bed.dropped(&arp(1, THEIRS, PEER, [0; 6], HOST, [0xff; 6])[..41], DropReason::ArpMalformed);
+}
+
+/// Others' gratuitous ARP goes to the kernel, which tells us over netlink.
+#[test]
+fn a_neighbour_that_has_moved_is_spoken_to_there() {
+    let mut bed = Bed::acquainted();
+    let elsewhere = [2, 0, 0, 0, 0, 0x22];
+    let stations = |answers: &[Vec<u8>]| -> Vec<[u8; 6]> {
+        let udp = answers.iter().filter(|frame| frame[12..14] == [8, 0]);
+        udp.filter_map(|frame| frame.first_chunk().copied()).collect()
+    };
+    assert_eq!(stations(&bed.exchange(&udp(5, 7, b"before"))), [THEIRS]);
+    bed.now += Duration::from_secs(2);
+    let moved = Command::Moved(ETH, IpAddr::from(PEER), MacAddr(elsewhere));
+    assert_eq!(moved.run(&mut bed.engine, bed.now), Answer::Done);
+    assert_eq!(stations(&bed.exchange(&udp(5, 7, b"after"))), [elsewhere]);
+    assert_eq!(bed.engine.neighbor_changes(), 1);
+    // At once again: somebody may be posing as it.
+    let back = Command::Moved(ETH, IpAddr::from(PEER), MacAddr(THEIRS));
+    assert_eq!(back.run(&mut bed.engine, bed.now), Answer::Done);
+    assert_eq!(stations(&bed.exchange(&udp(5, 7, b"still"))), [elsewhere]);
+    assert_eq!(bed.engine.neighbor_changes(), 2);
 }
 
 #[test]
