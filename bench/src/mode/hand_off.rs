@@ -48,7 +48,13 @@ fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
     if let Some(load) = trip.load() {
         all.push(Contestant {
             system: OURS,
-            run: Box::new(move |session| through_the_api(session, load)),
+            run: Box::new(move |session| {
+                through_the_api(session, load, hand_off::through_a_socket)
+            }),
+        });
+        all.push(Contestant {
+            system: "corewire-net",
+            run: Box::new(move |session| through_the_api(session, load, hand_off::through_net)),
         });
     }
     all.extend([
@@ -93,15 +99,21 @@ impl Trip {
         let touched = matches!(self, Self::Touched);
         match self {
             Self::OneWay => None,
-            Self::There | Self::Touched => Some(Load { window: WINDOW, burst: BURST, touched }),
-            Self::Single => Some(Load { window: 1, burst: 1, touched }),
+            Self::There | Self::Touched => {
+                Some(Load { window: WINDOW, burst: BURST, sockets: SOCKETS, touched })
+            }
+            Self::Single => Some(Load { window: 1, burst: 1, sockets: 1, touched }),
         }
     }
 }
 
 /// What a datagram takes longer when its socket is on another thread than with the application
 /// in the worker's turn.
-fn through_the_api(session: &Session<'_>, load: Load) -> Result<Sample, Refusal> {
+fn through_the_api(
+    session: &Session<'_>,
+    load: Load,
+    through: fn(hand_off::Grinding, &Cue<'_>) -> io::Result<Outcome>,
+) -> Result<Sample, Refusal> {
     let worker_core = session.plan.generator_core;
     let inside = Role {
         side: Side::Generator,
@@ -110,11 +122,8 @@ fn through_the_api(session: &Session<'_>, load: Load) -> Result<Sample, Refusal>
     };
     let inside = session.perform("datagrams in the turn", vec![inside], &[])?;
     let grinding = hand_off::grind(load, worker_core)?;
-    let outside = Role {
-        side: Side::System,
-        host: None,
-        body: Box::new(move |cue| hand_off::through_a_socket(grinding, cue)),
-    };
+    let outside =
+        Role { side: Side::System, host: None, body: Box::new(move |cue| through(grinding, cue)) };
     let mut outside = session.perform("datagrams", vec![outside], &[])?;
     let time = |measured: &Measured| {
         let packets = measured.gauges[0].packets;
@@ -256,8 +265,11 @@ fn item(frame: u32) -> Item {
 
 /// Items in a burst.
 const BURST: usize = 32;
-/// Items under way: sixteen bursts, so that neither end waits for the other.
-const WINDOW: usize = 512;
+/// Items under way: eight bursts, so that neither end waits for the other.
+const WINDOW: usize = 256;
+/// A burst under way for each: within a socket's receive buffer (104 frames), and what the engine
+/// publishes of one socket at a time.
+const SOCKETS: u16 = 8;
 const _: () = assert!(WINDOW <= FRAMES, "an item is about a frame of its own");
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use crate::generator::frame::{Party, udp_frame};
 /// Brings a datagram as long as fewer than so many of its kind are unanswered.
 pub(crate) struct Mill {
     capabilities: Capabilities,
-    frame: Vec<u8>,
+    /// One for each port, and whose turn it is.
+    frames: Vec<Vec<u8>>,
+    port: usize,
     window: usize,
     burst: usize,
     under_way: usize,
@@ -44,8 +46,14 @@ impl Shared {
 
 impl Mill {
     /// Datagrams of `payload` bytes from `from` to `to`, `window` unanswered at a time, at most
-    /// `burst` of them at once.
-    pub(crate) fn new(from: Party, to: Party, payload: usize, window: usize, burst: usize) -> Self {
+    /// `burst` of them at once, each burst to the next of `ports` ports.
+    pub(crate) fn new(
+        (from, to): (Party, Party),
+        payload: usize,
+        window: usize,
+        burst: usize,
+        ports: u16,
+    ) -> Self {
         Self {
             capabilities: Capabilities {
                 link: LinkKind::Ethernet,
@@ -55,7 +63,10 @@ impl Mill {
                 checksums_trusted: false,
                 name: "mill".into(),
             },
-            frame: udp_frame(from, to, payload),
+            frames: (0..ports)
+                .map(|port| udp_frame(from, Party { port: to.port + port, ..to }, payload))
+                .collect(),
+            port: 0,
             window,
             burst,
             under_way: 0,
@@ -76,11 +87,17 @@ impl Device for Mill {
             return 0;
         }
         let count = (self.window - self.under_way).min(self.burst).min(burst.room());
+        // Whole bursts only: what a driver brings is what an interrupt has gathered.
+        if count < self.burst {
+            return 0;
+        }
+        let bytes = &self.frames[self.port];
+        self.port = (self.port + 1) % self.frames.len();
         for done in 0..count {
             let Some(mut frame) = pool.take() else { return done };
-            frame.set_range(HEADROOM, self.frame.len() as u16);
+            frame.set_range(HEADROOM, bytes.len() as u16);
             let mut packet = Packet::from(frame);
-            pool.bytes_mut(&mut packet).copy_from_slice(&self.frame);
+            pool.bytes_mut(&mut packet).copy_from_slice(bytes);
             if let Err(packet) = burst.push(packet) {
                 pool.free(packet);
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use corewire::Engine;
 use corewire::runtime::config::{Idle, Turner};
 use corewire::runtime::{Builder, WorkerSetup};
-use corewire::zero_copy::{Context, RxBuf};
+use corewire::zero_copy::{Context, RxBuf, UdpSocket};
 use crossbeam_utils::CachePadded;
 
 use super::engine::{INTERFACE, snapshot};
@@ -21,8 +21,11 @@ use crate::world::mill::{Mill, Shared};
 pub(crate) struct Load {
     /// Datagrams under way.
     pub(crate) window: usize,
-    /// Of them, those that arrive at once.
+    /// Of them, those that arrive at once, for one socket.
     pub(crate) burst: usize,
+    /// Sockets, which take turns. The engine publishes 32 datagrams of one socket at a time, so
+    /// with a single one each burst would wait for the one before it.
+    pub(crate) sockets: u16,
     /// The application reads and writes the payload.
     pub(crate) touched: bool,
 }
@@ -48,12 +51,16 @@ pub(crate) fn grind(load: Load, worker_core: usize) -> io::Result<Grinding> {
 /// whether the application sleeps, each burst.
 pub(crate) fn through_a_socket(grinding: Grinding, cue: &Cue<'_>) -> io::Result<Outcome> {
     let Grinding { engine, context, mill, load } = grinding;
-    let socket = context.udp_bind(at())?;
+    let sockets: Vec<UdpSocket<'_>> =
+        ports(load).map(|at| context.udp_bind(at)).collect::<io::Result<_>>()?;
     let mut burst: Vec<RxBuf> = Vec::with_capacity(load.burst);
     let mut seen = 0;
     mill.start();
     cue.ready();
-    while !cue.stopped() {
+    for socket in sockets.iter().cycle() {
+        if cue.stopped() {
+            break;
+        }
         socket.recv_burst(&mut burst, load.burst)?;
         if burst.is_empty() {
             continue;
@@ -73,8 +80,44 @@ pub(crate) fn through_a_socket(grinding: Grinding, cue: &Cue<'_>) -> io::Result<
         cue.gauge.packets(now - seen);
         seen = now;
     }
-    drop(socket);
+    drop(sockets);
     drop(context);
+    end(engine)
+}
+
+/// The same through a socket of `net`: std's calls, a copy each way, and a lock.
+pub(crate) fn through_net(grinding: Grinding, cue: &Cue<'_>) -> io::Result<Outcome> {
+    let Grinding { engine, context, mill, load } = grinding;
+    drop(context);
+    let sockets: Vec<_> = ports(load).map(|at| engine.udp(at)).collect::<io::Result<_>>()?;
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    let mut bytes = [0; 2048];
+    let mut seen = 0;
+    mill.start();
+    cue.ready();
+    for socket in sockets.iter().cycle() {
+        for _ in 0..load.burst {
+            let Some((length, peer)) = now_or_never(socket.recv_from(&mut bytes))? else { break };
+            if load.touched {
+                bytes[0] = bytes[0].wrapping_add(1);
+            }
+            // No frame to write into yet: the worker is about to lend some.
+            while now_or_never(socket.send_to(&bytes[..length], peer))?.is_none() {
+                if cue.stopped() {
+                    break;
+                }
+            }
+        }
+        if cue.stopped() {
+            break;
+        }
+        let now = mill.answered();
+        cue.gauge.packets(now - seen);
+        seen = now;
+    }
+    drop(sockets);
     end(engine)
 }
 
@@ -103,7 +146,9 @@ pub(crate) fn in_the_turn(load: Load, core: usize, cue: &Cue<'_>) -> io::Result<
     let device = device(load);
     let mill = device.shared();
     let mut worker = InlineWorker::new(builder(device, core)?, Echo { touched: load.touched })?;
-    worker.with_turn(|turn, _| turn.udp_bind(at())).map_err(io::Error::other)?;
+    for at in ports(load) {
+        worker.with_turn(|turn, _| turn.udp_bind(at)).map_err(io::Error::other)?;
+    }
     let mut seen = 0;
     mill.start();
     cue.ready();
@@ -135,11 +180,21 @@ fn end(engine: Engine) -> io::Result<Outcome> {
 }
 
 fn device(load: Load) -> Mill {
-    Mill::new(CLIENT, SERVER, PAYLOAD, load.window, load.burst)
+    Mill::new((CLIENT, SERVER), PAYLOAD, load.window, load.burst, load.sockets)
 }
 
-fn at() -> SocketAddr {
-    SocketAddr::new(SERVER.address.into(), SERVER.port)
+/// Where the sockets are.
+fn ports(load: Load) -> impl Iterator<Item = SocketAddr> {
+    (0..load.sockets).map(|port| SocketAddr::new(SERVER.address.into(), SERVER.port + port))
+}
+
+/// `None` for what would block.
+fn now_or_never<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 const CLIENT: Party =
