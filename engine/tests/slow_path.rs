@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corewire::control::slow_path::{Attachment, Changes, Event, SlowPath, SlowPathConfig};
@@ -143,12 +144,16 @@ fn own(text: &str) -> Option<Vec<InterfaceAddress>> {
 fn the_kernel_resolves_what_workers_want() {
     in_namespace("the_kernel_resolves_what_workers_want", || {
         let peer = Peer::new();
+        // An IPv6 address that comes when duplicate address detection is over would be a change.
+        let _ = std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
         let mut seen = Seen::new(None);
         let neighbor = address("10.77.0.2");
         assert_eq!(seen.snapshot.neighbor(ENG, neighbor), None);
+        let routes = seen.snapshot.routes.clone();
         seen.slow_path.want(ENG, neighbor);
         let at = |last| Some(MacAddr([2, 0, 0, 0, 0, last]));
         seen.until("resolved", |seen| seen.snapshot.neighbor(ENG, neighbor) == at(2));
+        assert!(Arc::ptr_eq(&routes, &seen.snapshot.routes), "only a neighbour has changed");
         // Nobody has this one: asked for, and forgotten.
         seen.slow_path.want(ENG, address("10.77.0.3"));
         seen.turn();

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corewire_drivers::env::{Clock, Instant};
@@ -38,7 +39,7 @@ use netlink::{Announced, Connection};
 use questions::{read_links, read_neighbors, read_routes, use_neighbor};
 use world::{KernelRoute, Link, LinkIndex, World};
 
-use super::snapshot::{InterfaceAddress, InterfaceId, Resolution, Route, Snapshot};
+use super::snapshot::{InterfaceAddress, InterfaceId, Resolution, Route, RouteTable, Snapshot};
 use crate::packet::ethernet::MacAddr;
 
 /// What of the network the engine has.
@@ -129,6 +130,8 @@ pub struct SlowPath {
     /// Each interface as it was when it was there last.
     last: Vec<(LinkIndex, Link)>,
     generation: u32,
+    /// The routes of the last snapshot, if nothing but neighbours has changed since.
+    routes: Option<Arc<RouteTable>>,
     dirty: Dirty,
     routes_not_before: Instant,
     wanted: BTreeMap<(InterfaceId, IpAddr), Instant>,
@@ -172,6 +175,7 @@ impl SlowPath {
             world,
             last,
             generation: 0,
+            routes: None,
             dirty: Dirty::default(),
             routes_not_before: Instant::ZERO,
             wanted: BTreeMap::new(),
@@ -250,6 +254,7 @@ impl SlowPath {
         if self.dirty.links {
             read_links(&mut self.requests, &mut self.world)?;
             self.dirty.links = false;
+            self.routes = None;
             self.compare_links(&mut changes);
             self.dirty.snapshot = true;
         }
@@ -257,6 +262,7 @@ impl SlowPath {
         if self.dirty.routes && now >= self.routes_not_before {
             read_routes(&mut self.requests, &mut self.world)?;
             self.dirty.routes = false;
+            self.routes = None;
             let after = self.clock.now();
             // A million routes take a second to read. Flapping ones must not take all the time.
             let rest = after.saturating_since(now) * 4;
@@ -379,8 +385,10 @@ impl SlowPath {
 
     fn build(&mut self, notes: &mut Vec<String>) -> Result<Snapshot, SlowPathError> {
         self.generation = self.generation.wrapping_add(1);
-        let builder = self.world.builder(&self.config, &self.last, self.generation);
+        let routes = self.routes.take();
+        let builder = self.world.builder(&self.config, &self.last, routes, self.generation);
         let (snapshot, refused) = builder.build_what_fits().map_err(SlowPathError::Snapshot)?;
+        self.routes = Some(snapshot.routes.clone());
         for refused in refused {
             let note = refused.to_string();
             if self.said.len() < MAX_NOTES && self.said.insert(note.clone()) {

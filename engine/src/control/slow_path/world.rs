@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use corewire_drivers::device::LinkKind;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
@@ -17,7 +18,8 @@ use netlink_packet_route::route::{
 
 use super::{Attachment, SlowPathConfig};
 use crate::control::snapshot::{
-    Interface, InterfaceAddress, InterfaceId, Prefix, Resolution, Route, SnapshotBuilder, Via,
+    Interface, InterfaceAddress, InterfaceId, Prefix, Resolution, Route, RouteTable,
+    SnapshotBuilder, Via,
 };
 use crate::packet::ethernet::MacAddr;
 
@@ -217,11 +219,13 @@ impl World {
     }
 
     /// What a snapshot of the world is made of. `last` has each interface as it was when it was
-    /// there last.
+    /// there last; `routes` are those of an earlier snapshot, if nothing has changed but
+    /// neighbours.
     pub(super) fn builder(
         &self,
         config: &SlowPathConfig,
         last: &[(LinkIndex, Link)],
+        routes: Option<Arc<RouteTable>>,
         generation: u32,
     ) -> SnapshotBuilder {
         let ids: HashMap<LinkIndex, InterfaceId> =
@@ -230,8 +234,13 @@ impl World {
         for ((attachment, (index, link)), id) in config.interfaces.iter().zip(last).zip(0..) {
             builder = builder.interface(self.interface(InterfaceId(id), attachment, *index, link));
         }
-        builder = config.routes.iter().fold(builder, |builder, route| builder.route(*route));
-        builder = self.routes(config, &ids).fold(builder, SnapshotBuilder::route);
+        builder = match routes {
+            Some(routes) => builder.routes_of(routes),
+            None => {
+                let configured = config.routes.iter().copied();
+                configured.chain(self.routes(config, &ids)).fold(builder, SnapshotBuilder::route)
+            }
+        };
         for ((index, address), neighbor) in &self.neighbors {
             if let Some(id) = ids.get(index)
                 && config.resolution(*id) == Resolution::Kernel

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{
     Interface, InterfaceAddress, InterfaceId, MAX_INTERFACES, MIN_MTU, MIN_MTU_V6, Prefix, Route,
@@ -15,6 +16,7 @@ pub struct SnapshotBuilder {
     generation: u32,
     interfaces: Vec<Interface>,
     routes: Vec<Route>,
+    built_routes: Option<Arc<RouteTable>>,
     neighbors: BTreeMap<(InterfaceId, IpAddr), MacAddr>,
 }
 
@@ -43,6 +45,14 @@ impl SnapshotBuilder {
     pub fn default_route(self, interface: InterfaceId, gateway: IpAddr) -> Self {
         let all = if gateway.is_ipv4() { Prefix::ALL_V4 } else { Prefix::ALL_V6 };
         self.route(Route::new(all, Via::gateway(interface, gateway)))
+    }
+
+    /// Takes the routes of an earlier snapshot with the same interfaces and addresses, and none of
+    /// those that were added.
+    #[must_use]
+    pub fn routes_of(mut self, routes: Arc<RouteTable>) -> Self {
+        self.built_routes = Some(routes);
+        self
     }
 
     /// Adds a neighbour's station address; a later one for the same neighbour counts.
@@ -77,14 +87,10 @@ impl SnapshotBuilder {
         }
         let mut refused = Vec::new();
         let (local_v4, local_v6) = keep_addresses(&mut self.interfaces, &mut refused);
-        let mut routes = core::mem::take(&mut self.routes);
-        routes.retain(|route| keep(self.check_route(route), &mut refused));
-        let on_link = self.interfaces.iter().flat_map(|interface| {
-            let subnets = interface.addresses.iter().filter_map(|ours| ours.subnet().ok());
-            subnets.map(|subnet| Route::new(subnet, Via::on_link(interface.id)))
-        });
-        // Given routes first: one for a subnet of ours takes the place of the derived one.
-        let routes = RouteTable::new(routes.into_iter().chain(on_link));
+        let routes = match self.built_routes.take() {
+            Some(routes) => routes,
+            None => Arc::new(self.build_routes(&mut refused)),
+        };
         let groups_v4 = self.interfaces.iter().flat_map(Interface::ipv4_groups).collect();
         let (mut neighbors_v4, mut neighbors_v6) = (Vec::new(), Vec::new());
         for (&(interface, address), &mac) in &self.neighbors {
@@ -107,6 +113,17 @@ impl SnapshotBuilder {
             neighbors_v6,
         };
         Ok((snapshot, refused))
+    }
+
+    fn build_routes(&mut self, refused: &mut Vec<SnapshotError>) -> RouteTable {
+        let mut routes = core::mem::take(&mut self.routes);
+        routes.retain(|route| keep(self.check_route(route), refused));
+        let on_link = self.interfaces.iter().flat_map(|interface| {
+            let subnets = interface.addresses.iter().filter_map(|ours| ours.subnet().ok());
+            subnets.map(|subnet| Route::new(subnet, Via::on_link(interface.id)))
+        });
+        // Given routes first: one for a subnet of ours takes the place of the derived one.
+        RouteTable::new(routes.into_iter().chain(on_link))
     }
 
     fn check_route(&self, route: &Route) -> Result<(), SnapshotError> {

@@ -53,7 +53,7 @@ fn config(addresses: Option<Vec<InterfaceAddress>>) -> SlowPathConfig {
 }
 
 fn next_hop(world: &World, config: &SlowPathConfig, to: &str) -> Option<String> {
-    let snapshot = world.builder(config, &[(ETH, link("eth"))], 1).build().unwrap();
+    let snapshot = world.builder(config, &[(ETH, link("eth"))], None, 1).build().unwrap();
     snapshot.route(ip(to)).map(|way| format!("{} from {} {}", way.next_hop, way.source, way.mtu))
 }
 
@@ -192,7 +192,7 @@ fn the_kernels_neighbours_serve_only_where_it_resolves() {
     world.neighbors.insert((OTHER, ip("10.0.0.8")), neighbor);
     let found = |mut config: SlowPathConfig, to: &str| {
         config.neighbors.push((InterfaceId(0), ip("10.0.0.7"), station(7)));
-        let snapshot = world.builder(&config, &[(ETH, link("eth"))], 1).build().unwrap();
+        let snapshot = world.builder(&config, &[(ETH, link("eth"))], None, 1).build().unwrap();
         snapshot.neighbor(InterfaceId(0), ip(to))
     };
     let own = || config(Some(vec![InterfaceAddress::new(ip("10.0.0.5"), 24)]));
