@@ -316,6 +316,30 @@ fn shared_umem_two_queues() {
     peer.release();
 }
 
+/// Packets for us on a queue that nobody opened: the kernel has them, and it is said.
+#[test]
+fn a_queue_that_nobody_polls_is_named() {
+    if !is_root() {
+        return;
+    }
+    let cable = Cable::with(2, 1500);
+    let end = End::open(&cable.a, Mode::Copy);
+    let attachment = end.device.attachment().expect("it takes packets").clone();
+    assert_eq!(attachment.unserved_queues().expect("counts"), []);
+    // What leaves on queue 1 there comes in on queue 1 here.
+    let mut peer = End::build(&cable.b, taking_all().queue(1), pool(1024));
+    peer.send(&vec![frame(1, 60); 10]);
+    let text = wait_for("the count", |_| {
+        let queues = attachment.unserved_queues().expect("counts");
+        queues.first().filter(|queue| queue.packets >= 10).map(ToString::to_string)
+    });
+    let cause = "packets for the engine came in on queue 1 of cw0, which nobody polls";
+    assert!(text.contains(cause) && text.ends_with("`ethtool -X cw0 equal 1`"), "{text}");
+    drop(attachment);
+    end.release();
+    peer.release();
+}
+
 /// A host between two: a frame received on one interface leaves on the other without a copy.
 #[test]
 fn shared_umem_two_devices_forwards_in_place() {

@@ -102,6 +102,11 @@ impl Assembler {
         self.push(0x7b, base, src, offset, 0);
     }
 
+    /// `*(u64 *)(base + offset) += src`, atomically.
+    pub(super) fn add_atomic(&mut self, base: Reg, offset: i16, src: Reg) {
+        self.push(0xdb, base, src, offset, 0);
+    }
+
     /// `dst = src`
     pub(super) fn copy(&mut self, dst: Reg, src: Reg) {
         self.push(0xbf, dst, src, 0, 0);

@@ -4,6 +4,8 @@
 //! program goes with it and the kernel has every packet again. An attachment by netlink would
 //! stay after `kill -9`, so there is no falling back to one.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,8 @@ pub struct Attachment {
     link: OwnedFd,
     program: Mutex<Program>,
     maps: SharedMaps,
+    /// Queues that have a socket.
+    served: Mutex<BTreeSet<u32>>,
     interface: Interface,
     mode: Mode,
 }
@@ -50,7 +54,14 @@ impl Attachment {
         let link = sys::link_create(program.as_fd(), facts.interface.index, flags)
             .map_err(|error| facts.explain_attach(mode, error))?;
         let interface = facts.interface;
-        Ok(Arc::new(Self { link, program: Mutex::new(program), maps, interface, mode }))
+        Ok(Arc::new(Self {
+            link,
+            program: Mutex::new(program),
+            maps,
+            served: Mutex::default(),
+            interface,
+            mode,
+        }))
     }
 
     /// Changes the rules. Every packet meets either the old program or the new one.
@@ -75,6 +86,24 @@ impl Attachment {
         self.program.lock().unwrap_or_else(PoisonError::into_inner).verdict(frame)
     }
 
+    /// The queues on which packets for the engine came in although nobody had opened them. Those
+    /// packets went to the kernel.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unserved_queues(&self) -> io::Result<Vec<UnservedQueue>> {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut queues = Vec::new();
+        for queue in 0..self.interface.rx_queues {
+            let packets = self.maps.unserved(queue)?;
+            if packets > 0 && !served.contains(&queue) {
+                let interface = self.interface.name.clone();
+                queues.push(UnservedQueue { interface, queue, packets, served: served.clone() });
+            }
+        }
+        Ok(queues)
+    }
+
     /// The interface that the program is on.
     #[must_use]
     pub const fn interface(&self) -> &Interface {
@@ -89,12 +118,47 @@ impl Attachment {
 
     /// Sends to `socket` what the program takes on `queue`.
     pub(super) fn connect(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
-        self.maps.insert(queue, socket)
+        self.maps.insert(queue, socket)?;
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+        Ok(())
     }
 
     /// Leaves what comes in on `queue` to the kernel again.
     pub(super) fn disconnect(&self, queue: u32) {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).remove(&queue);
         self.maps.remove(queue);
+    }
+}
+
+/// A queue on which packets for the engine come in, and that nobody has opened: the NIC spreads
+/// flows over its queues, and this one was forgotten.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UnservedQueue {
+    /// The interface.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// Packets that came in on it and went to the kernel.
+    pub packets: u64,
+    /// The queues that are open.
+    served: BTreeSet<u32>,
+}
+
+impl fmt::Display for UnservedQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interface, queue, packets, served } = self;
+        write!(
+            f,
+            "{packets} packets for the engine came in on queue {queue} of {interface}, which \
+             nobody polls: open that queue too"
+        )?;
+        let (Some(first), Some(last)) = (served.first(), served.last()) else { return Ok(()) };
+        let count = served.len() as u32;
+        if last - first + 1 == count {
+            let start = if *first == 0 { String::new() } else { format!("start {first} ") };
+            write!(f, ", or `ethtool -X {interface} {start}equal {count}`")?;
+        }
+        Ok(())
     }
 }
 
@@ -103,5 +167,24 @@ impl Drop for Attachment {
         // Closing the descriptor would do, were there no other: a thread that forks at this moment
         // has it in the child until that calls exec. A device that is gone has nothing to detach.
         let _ = sys::link_detach(self.link.as_fd());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_queue_names_its_remedy() {
+        let text = |served: &[u32]| {
+            let served = served.iter().copied().collect();
+            UnservedQueue { interface: "eth0".into(), queue: 3, packets: 7, served }.to_string()
+        };
+        let cause = "7 packets for the engine came in on queue 3 of eth0, which nobody polls: open \
+                     that queue too";
+        assert_eq!(text(&[]), cause);
+        assert_eq!(text(&[0, 1]), format!("{cause}, or `ethtool -X eth0 equal 2`"));
+        assert_eq!(text(&[1, 2]), format!("{cause}, or `ethtool -X eth0 start 1 equal 2`"));
+        assert_eq!(text(&[0, 2]), cause);
     }
 }

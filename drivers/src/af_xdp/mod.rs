@@ -45,7 +45,7 @@ pub use busy_poll::BusyPoll;
 pub use device::{AfXdp, Builder};
 pub use diagnose::{check_core, check_memlock};
 pub use error::Error;
-pub use link::Attachment;
+pub use link::{Attachment, UnservedQueue};
 pub use program::Verdict;
 pub use socket::{Mode, RingSizes};
 pub use steering::{PortSet, Steering};

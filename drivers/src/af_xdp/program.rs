@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::abi::{
-    BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_XSKMAP, MapCreate, XDP_PASS,
-    XDP_REDIRECT, object_name,
+    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_XSKMAP, MapCreate,
+    XDP_PASS, XDP_REDIRECT, object_name,
 };
 use super::diagnose::ATTACH_CAPABILITIES;
 use super::error::Error;
@@ -34,13 +34,16 @@ pub(super) struct SharedMaps {
     /// Receive queue → socket.
     sockets: OwnedFd,
     fragments: OwnedFd,
+    /// Receive queue → packets for the engine that came in there without a socket.
+    unserved: OwnedFd,
 }
 
 impl SharedMaps {
     pub(super) fn new() -> Result<Self, Error> {
         Ok(Self {
-            sockets: map(BPF_MAP_TYPE_XSKMAP, 4, QUEUES_MAX)?,
-            fragments: map(BPF_MAP_TYPE_LRU_HASH, FRAGMENT_KEY, FRAGMENTED_MAX)?,
+            sockets: map(BPF_MAP_TYPE_XSKMAP, 4, 4, QUEUES_MAX)?,
+            fragments: map(BPF_MAP_TYPE_LRU_HASH, FRAGMENT_KEY, 4, FRAGMENTED_MAX)?,
+            unserved: map(BPF_MAP_TYPE_ARRAY, 4, 8, QUEUES_MAX)?,
         })
     }
 
@@ -48,6 +51,11 @@ impl SharedMaps {
     pub(super) fn insert(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
         sys::map_set(self.sockets.as_fd(), queue, socket.as_raw_fd().cast_unsigned())
             .map_err(|error| Error::system("put a socket in the map", ATTACH_CAPABILITIES, error))
+    }
+
+    /// Packets for the engine that came in on `queue` while it had no socket.
+    pub(super) fn unserved(&self, queue: u32) -> io::Result<u64> {
+        sys::map_get_u64(self.unserved.as_fd(), queue)
     }
 
     /// Leaves what comes in on `queue` to the kernel.
@@ -80,6 +88,7 @@ impl Program {
         let maps = generate::Maps {
             sockets: shared.sockets.as_fd(),
             fragments: shared.fragments.as_fd(),
+            unserved: shared.unserved.as_fd(),
             ipv4: lists.ipv4.as_ref().map(AsFd::as_fd),
             ipv6: lists.ipv6.as_ref().map(AsFd::as_fd),
             ports: lists.ports.as_ref().map(AsFd::as_fd),
@@ -161,7 +170,7 @@ fn list(key_size: u32, keys: &[Vec<u8>]) -> Result<Option<OwnedFd>, Error> {
     if keys.len() <= IMMEDIATES_MAX {
         return Ok(None);
     }
-    let map = map(BPF_MAP_TYPE_HASH, key_size, keys.len() as u32)?;
+    let map = map(BPF_MAP_TYPE_HASH, key_size, 4, keys.len() as u32)?;
     for key in keys {
         sys::map_insert(map.as_fd(), key, 1)
             .map_err(|error| Error::system("fill a steering list", ATTACH_CAPABILITIES, error))?;
@@ -169,11 +178,11 @@ fn list(key_size: u32, keys: &[Vec<u8>]) -> Result<Option<OwnedFd>, Error> {
     Ok(Some(map))
 }
 
-fn map(map_type: u32, key_size: u32, max_entries: u32) -> Result<OwnedFd, Error> {
+fn map(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Result<OwnedFd, Error> {
     let mut attr = MapCreate {
         map_type,
         key_size,
-        value_size: 4,
+        value_size,
         max_entries,
         map_name: object_name(NAME),
         ..Default::default()

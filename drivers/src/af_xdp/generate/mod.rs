@@ -5,8 +5,8 @@
 //! stack: [-64, -48) a key to look up · [-48, -8) a fragment's key · [-4, 0) a map value
 //! ```
 //!
-//! Two ends: `hit` redirects to the socket of the receive queue, and to the kernel when the
-//! queue has none; `miss` is the kernel. Every read is bounded first; nothing loops, so the
+//! Two ends: `hit` redirects to the socket of the receive queue; when the queue has none, the
+//! packet is counted for it and goes the way of `miss`, to the kernel. Every read is bounded first; nothing loops, so the
 //! program also passes the verifiers of old kernels.
 
 mod address;
@@ -17,7 +17,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
-use super::abi::{BPF_FUNC_MAP_LOOKUP_ELEM, BPF_FUNC_REDIRECT_MAP, Insn, XDP_PASS};
+use super::abi::{BPF_FUNC_MAP_LOOKUP_ELEM, BPF_FUNC_REDIRECT_MAP, Insn, XDP_PASS, XDP_REDIRECT};
 use super::asm::{Assembler, Label, R0, R1, R2, R3, R4, R5, R7, R8, R9, R10, Reg, Width};
 use super::steering::{Selection, Steering};
 
@@ -35,6 +35,8 @@ pub(super) struct Maps<'a> {
     pub(super) sockets: BorrowedFd<'a>,
     /// Fragments of datagrams whose first fragment was ours.
     pub(super) fragments: BorrowedFd<'a>,
+    /// Packets for the engine that came in on a queue without a socket, by queue.
+    pub(super) unserved: BorrowedFd<'a>,
     pub(super) ipv4: Option<BorrowedFd<'a>>,
     pub(super) ipv6: Option<BorrowedFd<'a>>,
     /// Every single port, keyed by [`port_key`].
@@ -60,7 +62,7 @@ pub(super) fn generate(steering: &Steering, maps: &Maps<'_>) -> Result<Vec<Insn>
             generator.ports_mode(steering.vlan, &Lists::new(addresses), tcp, udp);
         }
     }
-    generator.ends(steering.selection != Selection::Exclusive);
+    generator.ends();
     generator.asm.finish()
 }
 
@@ -204,7 +206,8 @@ impl Generator<'_> {
         self.asm.call(helper);
     }
 
-    fn ends(&mut self, can_miss: bool) {
+    fn ends(&mut self) {
+        let (miss, done) = (self.miss, self.asm.label());
         self.asm.place(self.hit);
         self.asm.load_map(R1, self.maps.sockets);
         self.asm.load(Width::Word, R2, R9, 16);
@@ -212,11 +215,16 @@ impl Generator<'_> {
         // With 0 it would be ABORTED, and the kernel would never see the packet.
         self.asm.set(R3, XDP_PASS.cast_signed());
         self.asm.call(BPF_FUNC_REDIRECT_MAP);
+        self.asm.jump_if_equal(R0, XDP_REDIRECT, done);
+        self.asm.load(Width::Word, R1, R9, 16);
+        self.asm.store(R10, LOOKUP, R1);
+        self.lookup(self.maps.unserved, LOOKUP);
+        self.asm.jump_if_null(R0, miss);
+        self.asm.set(R1, 1);
+        self.asm.add_atomic(R0, 0, R1);
+        self.asm.place(miss);
+        self.asm.set(R0, XDP_PASS.cast_signed());
+        self.asm.place(done);
         self.asm.exit();
-        if can_miss {
-            self.asm.place(self.miss);
-            self.asm.set(R0, XDP_PASS.cast_signed());
-            self.asm.exit();
-        }
     }
 }

@@ -381,6 +381,11 @@ impl Bed {
         Some(Self { steerings, programs, _socket: socket, _region: region })
     }
 
+    /// What each program has counted for the queue without a socket.
+    fn unserved(&self) -> Vec<u64> {
+        self.programs.iter().map(|(_, maps)| maps.unserved(0).expect("a count")).collect()
+    }
+
     /// One letter a program: E the engine, K the kernel.
     fn verdicts(&self, packet: &[u8]) -> String {
         let verdict = |(program, _): &(Program, SharedMaps)| match program
@@ -469,13 +474,17 @@ fn truncated_at_every_length() {
     }
 }
 
-/// A queue without a socket leaves everything to the kernel.
+/// A queue without a socket leaves everything to the kernel, and counts what was for us.
 #[test]
 fn an_empty_slot_is_the_kernels() {
     let Some(bed) = Bed::new() else { return };
     bed.programs.iter().for_each(|(_, maps)| maps.remove(0));
     for case in all_cases() {
+        let before: Vec<_> = bed.unserved();
         assert!(bed.verdicts(&case.packet).chars().all(|who| who == 'K'), "{}", case.name);
+        let letter = |(before, after)| if before == after { 'K' } else { 'E' };
+        let counted: String = before.into_iter().zip(bed.unserved()).map(letter).collect();
+        assert_eq!(counted, case.expected.replace(' ', ""), "{}", case.name);
     }
     assert!(bed._socket.as_raw_fd() >= 0);
 }
