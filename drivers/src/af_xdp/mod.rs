@@ -10,6 +10,33 @@
 //! No clang, no ELF, no libbpf: the program is generated for the rules asked for and loaded with
 //! bpf(2). It is attached by a bpf_link, so it ends with the process, `kill -9` included.
 
+//!
+//! Count what comes in on a queue, as root:
+//!
+//! ```no_run
+//! use corewire_drivers::af_xdp::{AfXdp, Mode, PortSet, Steering};
+//! use corewire_drivers::device::{Burst, Device};
+//! use corewire_drivers::env::Clock;
+//! use corewire_drivers::mem::{Pool, Region, RegionConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut pool = Pool::new(Region::new(&RegionConfig::default())?)?;
+//! let ours = ["192.0.2.1".parse()?];
+//! let steering = Steering::ports(&ours, PortSet::none(), PortSet::of(&[7]));
+//! let mut queue = AfXdp::builder("eth0").mode(Mode::Copy).steering(steering).open(&mut pool)?;
+//! let (clock, mut burst) = (Clock::system(), Burst::new());
+//! loop {
+//!     let now = clock.now();
+//!     queue.rx_burst(now, &mut pool, &mut burst);
+//!     for packet in burst.drain() {
+//!         println!("{} bytes: {:?}", packet.len(), pool.bytes(&packet));
+//!         pool.free(packet);
+//!     }
+//!     queue.reclaim(now, &mut pool);
+//! }
+//! # }
+//! ```
+
 /// What the kernel's headers define and `libc` lacks.
 mod abi;
 /// An assembler for the steering program.

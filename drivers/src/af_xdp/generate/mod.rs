@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Two ends: `hit` redirects to the socket of the receive queue; when the queue has none, the
-//! packet is counted for it and goes the way of `miss`, to the kernel. Every read is bounded first; nothing loops, so the
-//! program also passes the verifiers of old kernels.
+//! packet is counted for it and goes the way of `miss`, to the kernel. Every read is bounded
+//! first; nothing loops, so the program also passes the verifiers of old kernels.
 
 mod address;
 mod ports;
