@@ -48,8 +48,9 @@ pub(crate) struct Bench {
     pub(crate) world: Option<World>,
 
     /// Against what, separated by commas: kernel, kernel-blocking, kernel-busy-poll,
-    /// kernel-spin, smoltcp, dpdk (where it is installed), or none
-    #[arg(long, value_delimiter = ',', default_value = "kernel,smoltcp")]
+    /// kernel-spin, smoltcp, dpdk (where it is installed), or none [default: kernel,smoltcp;
+    /// kernel-spin,smoltcp in the quick suite]
+    #[arg(long, value_delimiter = ',')]
     pub(crate) compare: Vec<Peer>,
 
     /// Seconds that a run counts
@@ -83,10 +84,9 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "B")]
     pub(crate) size: Option<u32>,
 
-    /// Sockets, each with a window of its own, that share the load
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) connections: u32,
+    /// Ports that the client asks from, in turn; they share the window or the rate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: Option<u16>,
 
     /// How AF_XDP shares frames with the driver: zero-copy, copy, or copy below the driver
     #[arg(long = "mode", value_enum, default_value_t = XdpMode::Copy)]
@@ -159,6 +159,17 @@ pub(crate) enum XdpMode {
     Skb,
 }
 
+impl XdpMode {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Zc => "zc",
+            Self::Copy => "copy",
+            Self::Skb => "skb",
+        }
+    }
+}
+
 /// What is measured.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -209,8 +220,13 @@ impl Mode {
 impl Bench {
     /// Whether a peer was asked for, by its own name or with its family.
     pub(crate) fn compares(&self, peer: Peer) -> bool {
+        let compare = match (&self.compare[..], &self.mode) {
+            ([], None) => &[Peer::KernelSpin, Peer::Smoltcp],
+            ([], Some(_)) => &[Peer::Kernel, Peer::Smoltcp],
+            (given, _) => given,
+        };
         let kernel = matches!(peer, Peer::KernelBlocking | Peer::KernelBusyPoll | Peer::KernelSpin);
-        self.compare.contains(&peer) || kernel && self.compare.contains(&Peer::Kernel)
+        compare.contains(&peer) || kernel && compare.contains(&Peer::Kernel)
     }
 
     /// Refuses what this version does not have, or what makes no sense together.
@@ -237,28 +253,42 @@ impl Bench {
                         such as --cores 0,1"
                 .into());
         }
-        if let (Some(mode), Some(size)) = (mode, self.size) {
-            let range = match mode {
-                Mode::UdpEcho | Mode::HandOff => 18..=1472,
-                Mode::RxDrop | Mode::TxOnly | Mode::L2Reflect => 60..=1514,
-            };
-            if !range.contains(&size) {
-                let (least, most) = (range.start(), range.end());
-                return Err(format!("--size for {} is {least} to {most} bytes", mode.name()));
+        self.check_load(mode)?;
+        Ok(mode)
+    }
+
+    /// What the load is made of must be something that the mode has.
+    fn check_load(&self, mode: Option<Mode>) -> Result<(), String> {
+        use Mode::{L2Reflect, RxDrop, TxOnly, UdpEcho};
+        let given = [
+            ("--size", self.size.is_some(), &[RxDrop, TxOnly, L2Reflect, UdpEcho][..]),
+            ("--rate", self.rate.is_some(), &[RxDrop, L2Reflect, UdpEcho]),
+            ("--window", !self.window.is_empty(), &[UdpEcho]),
+            ("--connections", self.connections.is_some(), &[UdpEcho]),
+        ];
+        for (option, given, modes) in given {
+            if given && !mode.is_some_and(|mode| modes.contains(&mode)) {
+                let names: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
+                return Err(format!("{option} is for {}", names.join(", ")));
             }
         }
-        if mode.is_none() && (self.size.is_some() || self.rate.is_some()) {
-            return Err("--size and --rate need a mode; the quick suite has its own".into());
-        }
-        if self.rate.is_some() && matches!(mode, Some(Mode::TxOnly | Mode::HandOff)) {
-            return Err("--rate is for rx-drop, l2-reflect and udp-echo".into());
+        let range = if mode == Some(UdpEcho) { 18..=1472 } else { 60..=1514 };
+        if let (Some(size), Some(mode)) = (self.size, mode)
+            && !range.contains(&size)
+        {
+            let (least, most) = (range.start(), range.end());
+            return Err(format!("--size for {} is {least} to {most} bytes", mode.name()));
         }
         if self.rate.is_some() && !self.window.is_empty() {
             return Err("--rate sends at moments of its own, --window waits for answers: \
                         give one of them"
                 .into());
         }
-        Ok(mode)
+        if self.world == Some(World::Memory) && (self.rate.is_some() || self.connections.is_some())
+        {
+            return Err("--rate and --connections are for --world veth".into());
+        }
+        Ok(())
     }
 }
 
@@ -338,6 +368,10 @@ mod tests {
             &["udp-echo", "--duration", "nan"],
             &["udp-echo", "--window", "0"],
             &["tx-only", "--rate", "5"],
+            &["hand-off", "--size", "64"],
+            &["rx-drop", "--window", "1"],
+            &["--size", "64"],
+            &["udp-echo", "--world", "memory", "--rate", "5"],
         ] {
             assert!(check(arguments).is_err(), "{arguments:?}");
         }
@@ -348,5 +382,9 @@ mod tests {
         let cli = Cli::try_parse_from(["packet-rate", "--compare", "kernel,dpdk"]).expect("parses");
         assert!(cli.bench.compares(Peer::KernelSpin) && cli.bench.compares(Peer::KernelBlocking));
         assert!(cli.bench.compares(Peer::Dpdk) && !cli.bench.compares(Peer::Smoltcp));
+        let quick = Cli::try_parse_from(["packet-rate"]).expect("parses").bench;
+        assert!(quick.compares(Peer::KernelSpin) && !quick.compares(Peer::KernelBlocking));
+        let mode = Cli::try_parse_from(["packet-rate", "rx-drop"]).expect("parses").bench;
+        assert!(mode.compares(Peer::KernelBlocking) && !mode.compares(Peer::Dpdk));
     }
 }

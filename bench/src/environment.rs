@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::process::Command;
 
+use corewire_drivers::af_xdp::RingSizes;
+use corewire_drivers::mem::FrameSize;
 use serde_json::{Value, json};
 
+use crate::mode::flooded::MTU;
 use crate::run::Session;
 
 /// What the report says of the machine and the set-up.
-pub(crate) fn record(session: &Session<'_>, clock: &str) -> BTreeMap<String, Value> {
+pub(crate) fn record(
+    session: &Session<'_>,
+    clock: &str,
+    xdp_mode: &str,
+) -> BTreeMap<String, Value> {
     let plan = &session.plan;
     let mut record = BTreeMap::new();
     let mut set = |key: &str, value: Value| record.insert(key.to_owned(), value);
@@ -32,6 +39,15 @@ pub(crate) fn record(session: &Session<'_>, clock: &str) -> BTreeMap<String, Val
     set("memory_kib", json!(memory()));
     set("clock", json!(clock));
     set("cycles_per_second", json!(session.cycles_per_second));
+    set("xdp_mode", json!(xdp_mode));
+    set("need_wakeup", json!(true));
+    set("busy_poll_budget", json!(0));
+    let rings = RingSizes::default();
+    let (rx, tx, fill, completion) = (rings.rx, rings.tx, rings.fill, rings.completion);
+    set("rings", json!({"rx": rx, "tx": tx, "fill": fill, "completion": completion}));
+    set("frame_size", json!(FrameSize::default().bytes()));
+    set("mtu", json!(MTU));
+    set("offloads", json!("off at both ends; GRO on where kernel sockets take live frames"));
     set("generator_core", json!(plan.generator_core));
     set("system_core", json!(plan.system_core));
     set("duration_s", json!(plan.window.as_secs_f64()));

@@ -73,8 +73,8 @@ fn measure_all(bench: &Bench) -> Ended {
     let cores = choose_cores(bench)?;
     let session = Session {
         plan: Plan {
-            warmup: seconds(bench.warmup, 0.3, 0.5),
-            window: seconds(bench.duration, 1.0, 2.0),
+            warmup: seconds(bench.warmup, 0.2, 0.5),
+            window: seconds(bench.duration, 0.5, 2.0),
             generator_core: cores.0,
             system_core: cores.1,
         },
@@ -93,7 +93,7 @@ fn measure_all(bench: &Bench) -> Ended {
         version: env!("CARGO_PKG_VERSION").into(),
         git: environment::git(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        environment: environment::record(&session, clock.name()),
+        environment: environment::record(&session, clock.name(), bench.xdp_mode.name()),
         results: std::mem::take(&mut findings.figures),
         ratios: std::mem::take(&mut findings.ratios),
     };

@@ -146,7 +146,8 @@ impl Session<'_> {
             if let Ok(value) = serde_json::to_value(core) {
                 sample.cpu.insert(side.into(), value);
             }
-            if core.stolen_share(window) > STOLEN_LIMIT {
+            // A single tick of a short window is no evidence.
+            if core.stolen_share(window) > STOLEN_LIMIT && core.steal > STOLEN_TICK {
                 sample.doubts.push(format!(
                     "the hypervisor took {:.1} % of core {}, which the {side} had",
                     core.stolen_share(window) * 100.0,
@@ -344,6 +345,9 @@ pub(crate) fn per_second(count: u64, window: Duration) -> f64 {
 
 /// More of a core taken by other guests, and the figure is about them (BEN-2).
 const STOLEN_LIMIT: f64 = 0.01;
+
+/// What one tick of /proc/stat is worth, and a bit.
+const STOLEN_TICK: f64 = 0.015;
 
 /// The kernel's own threads take a core a few times a second; more is somebody else's work.
 const PREEMPTIONS_LIMIT: f64 = 20.0;

@@ -1,5 +1,6 @@
 //! rx-drop and l2-reflect: live frames from the generator's core, as many as go or at a rate.
 
+use std::io;
 use std::net::SocketAddrV4;
 
 use crate::cli::{Bench, Peer, XdpMode};
@@ -109,7 +110,7 @@ fn one(
         Work::Reflect => ("frames back", [back, sent]),
     };
     let measured = session.perform(label, roles, &meters)?;
-    let mut sample = conclude(session, work, rate, system, measured);
+    let mut sample = conclude(session, work, rate, system, measured)?;
     sample.drops.extend(veth.drops()?);
     Ok(sample)
 }
@@ -130,7 +131,7 @@ fn conclude(
     rate: Option<u64>,
     system: System,
     mut measured: Measured,
-) -> Sample {
+) -> Result<Sample, Refusal> {
     let own_rate = measured.outcomes[0].drops.remove(OWN_RATE);
     let (back, sent) = match work {
         Work::Drop => (measured.meters[1], measured.meters[0]),
@@ -141,6 +142,9 @@ fn conclude(
         (Work::Drop, Some(rate)) => (rate as f64 * measured.window.as_secs_f64()) as u64,
         (Work::Drop, None) => measured.gauges[0].packets,
     };
+    if packets == 0 {
+        return Err(Refusal::Failed(io::Error::other("no frame came through")));
+    }
     let mut sample = session.sample(&mut measured, packets);
     sample.offered = Some(per_second(sent, measured.window));
     if system != System::Dpdk {
@@ -159,7 +163,7 @@ fn conclude(
         }
         _ => {}
     }
-    sample
+    Ok(sample)
 }
 
 /// 64 bytes: the shortest frame and its FCS, as all peers' figures have it.

@@ -38,12 +38,12 @@ pub(crate) fn cases(quick: bool) -> Vec<Case<'static>> {
             world: "memory",
             unit: "ns",
             metric: "time",
-            contestants: contestants(trip),
+            contestants: contestants(trip, quick),
         })
         .collect()
 }
 
-fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
+fn contestants(trip: Trip, quick: bool) -> Vec<Contestant<'static>> {
     let mut all = Vec::new();
     if let Some(load) = trip.load() {
         all.push(Contestant {
@@ -52,10 +52,12 @@ fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
                 through_the_api(session, load, hand_off::through_a_socket)
             }),
         });
-        all.push(Contestant {
-            system: "corewire-net",
-            run: Box::new(move |session| through_the_api(session, load, hand_off::through_net)),
-        });
+        if !quick {
+            all.push(Contestant {
+                system: "corewire-net",
+                run: Box::new(move |session| through_the_api(session, load, hand_off::through_net)),
+            });
+        }
     }
     all.extend([
         Contestant {
@@ -73,7 +75,7 @@ fn contestants(trip: Trip) -> Vec<Contestant<'static>> {
         },
     ]);
     // Frames that nobody gives back can't be linked again.
-    if trip != Trip::OneWay {
+    if trip != Trip::OneWay && !quick {
         all.push(Contestant {
             system: "frame-list",
             run: Box::new(move |session| {

@@ -1,5 +1,6 @@
 //! tx-only: frames sent as fast as they go, counted and dropped by an XDP program at the peer.
 
+use std::io;
 use std::net::SocketAddrV4;
 
 use crate::cli::{Bench, Peer, XdpMode};
@@ -79,6 +80,9 @@ fn one(session: &Session<'_>, size: usize, system: System) -> Result<Sample, Ref
     let meters: Vec<Meter<'_>> = vec![Box::new(|| traffic.received().unwrap_or(0))];
     let mut measured = session.perform("frames", roles, &meters)?;
     let packets = measured.meters[0];
+    if packets == 0 {
+        return Err(Refusal::Failed(io::Error::other("no frame came through")));
+    }
     let mut sample = session.sample(&mut measured, packets);
     if system != System::Dpdk {
         sample.offered = Some(per_second(measured.gauges[0].packets, measured.window));

@@ -95,8 +95,7 @@ impl Work {
         Self {
             size: bench.size.unwrap_or(VETH_PAYLOAD) as usize,
             pace,
-            // At most 1024, as the command line has it.
-            ports: bench.connections as u16,
+            ports: bench.connections.unwrap_or(1),
             mode: bench.xdp_mode,
         }
     }
