@@ -209,6 +209,10 @@ fn publish(bench: &Bench, quick: bool, document: &Document, findings: &Findings)
             .map_err(|error| failed(&path, &error))?;
         eprintln!("report: {}", path.display());
     }
+    if let Some(path) = &bench.html {
+        let page = report::html::render(document, &findings.histograms);
+        std::fs::write(path, page).map_err(|error| failed(path, &error))?;
+    }
     if let Some(path) = &bench.hgrm {
         let mut file = std::fs::File::create(path).map_err(|error| failed(path, &error))?;
         report::histograms::write_percentiles(&mut file, &findings.histograms)

@@ -6,6 +6,8 @@ pub(crate) mod compare;
 pub(crate) mod document;
 /// hdrhistogram's own files.
 pub(crate) mod histograms;
+/// The page.
+pub(crate) mod html;
 /// Medians.
 pub(crate) mod statistics;
 /// The table on the screen.
