@@ -396,6 +396,39 @@ fn wait_for_counts(end: &End, is_reached: impl Fn(&DeviceCounts) -> bool) -> Dev
     wait_for("the counts", |_| Some(end.device.counts()).filter(&is_reached))
 }
 
+/// Jumbo packets, forwarded between two devices buffer by buffer without a copy.
+#[test]
+fn shared_umem_two_devices_jumbo() {
+    if !is_root() {
+        return;
+    }
+    let (a, middle, b) = (Host::new(), Host::new(), Host::new());
+    join((&a, NIC, 1), (&middle, NIC, 2), 1, 9000);
+    join((&middle, NIC1, 3), (&b, NIC, 4), 1, 9000);
+    let Some(End { device: mut left, mut pool }) = End::jumbo(&middle, 4096) else { return };
+    let right = AfXdp::builder(NIC1).steering(Steering::exclusive());
+    let right = middle.enter(|| right.open_sharing(&mut pool, &left));
+    let mut right = right.expect("the right device");
+    assert_eq!(right.capabilities().max_tx_frames, 18);
+    let (mut source, mut sink) =
+        (End::jumbo(&a, 1024).expect("as the left"), End::jumbo(&b, 1024).expect("as the left"));
+    let sent = frame(2, 9014);
+    let mut burst = Burst::new();
+    burst.push(jumbo(&mut source.pool, &sent, 1792)).expect("room");
+    source.device.tx_burst(Instant::ZERO, &mut source.pool, &mut burst);
+    wait_for("a packet to forward", |now| {
+        left.rx_burst(now, &mut pool, &mut burst);
+        (right.tx_burst(now, &mut pool, &mut burst) == 1).then_some(())
+    });
+    assert_eq!(sink.receive(1), [sent]);
+    source.turn();
+    left.release(&mut pool);
+    right.release(&mut pool);
+    assert_eq!(pool.free_count(), 4096);
+    source.release();
+    sink.release();
+}
+
 const SMALL: RingSizes = RingSizes { rx: 64, tx: 64, fill: 128, completion: 64 };
 
 #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 
 use corewire_drivers::af_xdp::{
-    AfXdp, Attachment, BusyPoll, Error, Mode, PortSet, RingSizes, Steering,
+    AfXdp, Attachment, BusyPoll, Error, Mode, PortSet, RingSizes, Steering, check_core,
 };
 use support::{Cable, End, Host, IP_A, NIC, is_root, join, pool, taking_all};
 
@@ -209,6 +209,21 @@ fn busy_polling_is_not_claimed_where_it_does_nothing() {
     let end = End::build(&cable.a, taking_all().busy_poll(BusyPoll::default()), pool(1024));
     assert!(!end.device.can_busy_poll());
     end.release();
+}
+
+/// A thread that may run on core 0 alone, as a cpuset would have it.
+#[test]
+fn a_core_outside_of_the_cpuset() {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let check = std::thread::spawn(|| {
+        let mut first = CpuSet::new();
+        first.set(0);
+        sched_setaffinity(None, &first).expect("core 0 is there");
+        (check_core(0).is_ok(), check_core(1).expect_err("core 1 is not ours"))
+    });
+    let (may_use_first, error) = check.join().expect("no panic");
+    assert!(may_use_first);
+    assert!(error.to_string().contains("(0)"), "{error}");
 }
 
 /// What an ordinary user is told, and one whose locked memory is limited.

@@ -69,7 +69,7 @@ impl Builder {
     }
 
     /// Free frames to keep with the kernel; as many as the RX ring has entries without this, or
-    /// half of the region if that is less. Fewer stay in the cache, and overrun sooner.
+    /// half of the pool's free ones if that is less. Fewer stay in the cache, and overrun sooner.
     pub const fn fill_target(mut self, frames: u32) -> Self {
         self.fill_target = Some(frames);
         self
@@ -115,7 +115,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`open`](Self::open); and when `other` has another pool, mode, or is closed.
-    pub fn open_sharing(self, pool: &mut Pool, other: &AfXdp) -> Result<AfXdp, Error> {
+    pub fn open_sharing(mut self, pool: &mut Pool, other: &AfXdp) -> Result<AfXdp, Error> {
         let refuse = |message: &str| Err(Error::Settings(message.into()));
         let Some(open) = &other.open else {
             return refuse("the queue whose frames are to be shared is closed");
@@ -126,6 +126,8 @@ impl Builder {
         if open.mode != self.request.mode {
             return refuse("queues that share frames have the same mode");
         }
+        // The kernel takes it from the first socket; ours must know.
+        self.request.multi_buffer = other.capabilities.max_tx_frames > 1;
         self.open_with(pool, Some(&open.socket))
     }
 
@@ -139,8 +141,7 @@ impl Builder {
         if let Some(busy_poll) = self.busy_poll {
             busy_poll.apply(socket.as_fd())?;
         }
-        let mut queue =
-            Queue::new(rings, pool.region(), self.limits(&facts.interface, pool.region()));
+        let mut queue = Queue::new(rings, pool.region(), self.limits(&facts.interface, pool));
         // Before bind, even when we only send: some drivers fill an empty ring with buffers of
         // their own, and keep them (ice, i40e).
         queue.prime(pool);
@@ -196,8 +197,8 @@ impl Builder {
         if granted == (mode == Mode::ZeroCopy) { Ok(()) } else { Err(facts.no_zero_copy()) }
     }
 
-    fn limits(&self, interface: &Interface, region: &Region) -> Limits {
-        let most = (region.frame_count() / 2).saturating_sub(RESERVE as u32);
+    fn limits(&self, interface: &Interface, pool: &Pool) -> Limits {
+        let most = (pool.free_count() / 2).saturating_sub(RESERVE) as u32;
         let wanted = self.fill_target.unwrap_or_else(|| self.request.sizes.rx.min(most));
         Limits {
             fill_target: wanted.min(self.request.sizes.fill),
