@@ -37,7 +37,7 @@ fn choose_v6(all: &[Interface], leaves_by: &Interface, to: Ipv6Addr) -> Option<I
 }
 
 /// How well an address suits, the larger the better.
-type Rank = (bool, Reverse<bool>, u8, bool, bool, bool, u32);
+type Rank = (bool, u8, bool, bool, bool, u32);
 
 fn rank(here: bool, ours: &InterfaceAddress, to: Ipv6Addr) -> Option<(Rank, Ipv6Addr)> {
     let IpAddr::V6(address) = ours.address else { return None };
@@ -47,13 +47,12 @@ fn rank(here: bool, ours: &InterfaceAddress, to: Ipv6Addr) -> Option<(Rank, Ipv6
     if !here && (from_scope <= LINK_LOCAL || to_scope <= LINK_LOCAL) {
         return None;
     }
-    // Rule 2: the smallest scope that reaches as far as the destination's, else the largest.
-    let reaches = from_scope >= to_scope;
-    let scope_rank = if reaches { u8::MAX - from_scope } else { from_scope };
+    // Rule 2: the smallest scope that reaches as far as the destination's, else the largest. They
+    // are numbers below 16.
+    let scope_rank = if from_scope >= to_scope { u8::MAX - from_scope } else { from_scope };
     let shared = (address.to_bits() ^ to.to_bits()).leading_zeros();
     let rank = (
         address == to,
-        Reverse(!reaches),
         scope_rank,
         !ours.deprecated,
         here,

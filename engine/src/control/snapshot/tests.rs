@@ -70,6 +70,10 @@ fn a_packet_finds_its_way_and_its_source() {
                 ..Via::gateway(B, ip("192.0.2.1"))
             },
         ))
+        .route(Route::new(
+            "203.0.113.0/24".parse().unwrap(),
+            Via { mtu: Some(9000), ..Via::gateway(A, ip("10.0.0.2")) },
+        ))
         .build()
         .unwrap();
     let way = |to: &str| {
@@ -84,6 +88,7 @@ fn a_packet_finds_its_way_and_its_source() {
     assert_eq!(way("8.8.8.8"), expect(A, "10.0.1.254", "10.0.1.1", 1500));
     assert_eq!(way("192.0.2.1"), expect(B, "192.0.2.1", "192.0.2.2", 9000));
     assert_eq!(way("198.51.100.9"), expect(B, "192.0.2.1", "10.0.0.1", 1400));
+    assert_eq!(way("203.0.113.9"), expect(A, "10.0.0.2", "10.0.0.1", 1500));
     assert_eq!(way("255.255.255.255"), expect(A, "255.255.255.255", "10.0.0.1", 1500));
     assert_eq!(way("224.0.0.9"), expect(A, "224.0.0.9", "10.0.0.1", 1500));
     assert_eq!(way("2001:db8::9"), expect(A, "2001:db8::9", "2001:db8::1", 1500));
@@ -132,6 +137,9 @@ fn ipv6_sources_follow_rfc_6724() {
         (&[("fd00::1", 8), ("2001:db8::1", 64)], "2001:db9::1", "2001:db8::1"),
         (&[("2001:db8::1", 64), ("fd00::1", 8)], "fdff::1", "fd00::1"),
         (&[link], "2001:db8::1", "fe80::1"),
+        (&[("2001:db8::2", 64), ("2001:db8::1", 64)], "2001:db8::1", "2001:db8::1"),
+        (&[("2001::5", 64), ("2600::1", 64)], "2001:db8:1::1", "2600::1"),
+        (&[("2001:db8::1", 64), ("fec0::1", 64)], "ff05::1", "fec0::1"),
     ] {
         assert_eq!(choose(ours, to).as_deref(), Some(expected), "{ours:?} to {to}");
     }

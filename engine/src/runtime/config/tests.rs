@@ -138,6 +138,11 @@ fn errors_name_the_fix() {
             "1 cores for 2 workers: name a core for each, or none at all (there are as many \
              workers as the interface with most queues has queues)",
         ),
+        (
+            eth(&[0]).cores([2, 3]),
+            "2 cores for 1 workers: name a core for each, or none at all (there are as many \
+             workers as the interface with most queues has queues)",
+        ),
         (eth(&[0, 1]).cores([2, 2]), "core 2 is named twice: two workers would share it"),
         (
             one().ephemeral(RangeInclusive::new(5, 4)),
