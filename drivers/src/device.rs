@@ -150,6 +150,12 @@ impl Burst {
         Self(Vec::with_capacity(BURST))
     }
 
+    /// An empty burst without memory, to stand in for another one while that is in use.
+    #[must_use]
+    pub const fn stand_in() -> Self {
+        Self(Vec::new())
+    }
+
     /// How many packets there are.
     #[inline]
     #[must_use]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use corewire_drivers::device::{Burst, Device, DeviceCounts, DeviceState, WaitFd};
 use corewire_drivers::env::{Counter, Counters, DropReason, Instant, Rng};
-use corewire_drivers::mem::{Packet, Pool};
+use corewire_drivers::mem::{FrameState, Packet, Pool};
 use corewire_drivers::ring::Lender;
 
 use crate::control::snapshot::{InterfaceId, Snapshot};
@@ -115,7 +115,7 @@ impl Worker {
             self.ip.link.pool.region().prefetch(packet.first());
         }
         let mac = self.ip.link.mac(interface);
-        let mut burst = std::mem::take(&mut self.burst);
+        let mut burst = std::mem::replace(&mut self.burst, Burst::stand_in());
         for packet in burst.drain() {
             self.receive(now, interface, mac, packet, app);
         }
@@ -513,11 +513,15 @@ impl Worker {
     }
 
     /// Closes everything and returns every frame to the pool. Whether all came home: those that
-    /// applications still read, and those that a device's kernel side still holds, did not.
+    /// applications still read did not. What a device of a cable's other end still reads counts
+    /// as sent.
     pub fn shut_down(&mut self) -> bool {
         self.contexts.clear(&mut self.ip, &mut self.udp);
         self.burst.free(&mut self.ip.link.pool);
         self.ip.link.release();
-        self.ip.link.pool.is_conserved()
+        let pool = &self.ip.link.pool;
+        let census = pool.census();
+        let home = census.count(FrameState::Free) + census.count(FrameState::Transmitting);
+        pool.is_conserved() && home == census.total()
     }
 }

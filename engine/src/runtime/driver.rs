@@ -111,6 +111,11 @@ impl Driver {
     /// # Errors
     /// When the host can't poll: it has no memory.
     pub(crate) fn sleep(&mut self, until: Instant) -> io::Result<()> {
+        if self.worker.is_cut_off() && !self.handle.is_cut_off() {
+            // Nothing would wake us to tell the sockets; whoever turns us may wait for one.
+            self.keep_books(self.clock.now());
+            return Ok(());
+        }
         let Self { worker, handle, waiter, .. } = self;
         let armed =
             waiter.arm(|| !handle.mail.is_empty() || handle.is_stopping() || worker.has_entries());
@@ -213,6 +218,7 @@ impl Driver {
         }
         if self.worker.is_cut_off() && self.handle.cut_off() {
             self.worker.report_all(SocketError::NetworkDown);
+            self.publish();
         }
     }
 
