@@ -1,8 +1,8 @@
 //! Which packets of a device come to the engine; all others stay with the kernel.
 //!
-//! **ports** Ours: TCP and UDP to the addresses and ports; TCP fragments to the addresses, and UDP
-//! fragments whose first one matched; ICMP errors about packets that we sent. The kernel's: ARP,
-//! ND, echo, everything else.
+//! **ports** Ours: TCP and UDP to the addresses and ports; TCP fragments to the addresses, if any
+//! port of TCP is ours, and UDP fragments whose first one matched; ICMP errors about packets that
+//! we sent. The kernel's: ARP, ND, echo, everything else.
 //!
 //! **address** Ours: everything unicast to the addresses, fragments included; ARP and ND whose
 //! target they are. The kernel's: router advertisements, broadcast, multicast, others' ARP.

@@ -41,6 +41,8 @@ struct Exits {
 #[derive(Copy, Clone)]
 struct Transport {
     tcp: Label,
+    /// A fragment of TCP, whichever.
+    tcp_fragment: Label,
     udp: Label,
     /// The first fragment of a datagram, its key on the stack.
     first_udp: Label,
@@ -65,6 +67,7 @@ impl Generator<'_> {
         self.ethernet(vlan, &ways.into_iter().flatten().collect::<Vec<_>>());
         let transport = Transport {
             tcp: self.asm.label(),
+            tcp_fragment: if tcp.is_empty() { self.miss } else { self.hit },
             udp: self.asm.label(),
             first_udp: self.asm.label(),
             later_fragment: self.asm.label(),
@@ -86,7 +89,7 @@ impl Generator<'_> {
 
     /// IPv4 to one of our addresses, whatever its options. Whole ICMP messages fall through.
     fn ipv4(&mut self, lists: &Lists, transport: Transport) {
-        let (hit, miss) = (self.hit, self.miss);
+        let miss = self.miss;
         let whole = self.asm.label();
         self.ipv4_header(R7);
         self.match_ipv4(&lists.v4, R7, 16, miss);
@@ -100,7 +103,7 @@ impl Generator<'_> {
         self.fragment_key_ipv4();
         self.asm.and(R4, be16(0x1fff).cast_signed());
         self.asm.jump_if_not_equal(R4, 0, transport.later_fragment);
-        self.asm.jump_if_equal(R5, TCP.into(), hit);
+        self.asm.jump_if_equal(R5, TCP.into(), transport.tcp_fragment);
         self.asm.jump_if_equal(R5, UDP.into(), transport.first_udp);
         self.asm.jump(miss);
         self.asm.place(whole);
@@ -111,7 +114,7 @@ impl Generator<'_> {
 
     /// IPv6 to one of our addresses, walked to its transport header.
     fn ipv6(&mut self, lists: &Lists, transport: Transport, icmp: Label) {
-        let (hit, miss) = (self.hit, self.miss);
+        let miss = self.miss;
         let fragment = self.asm.label();
         self.asm.need(R7, 40, R8, miss);
         self.asm.load(Width::Byte, R1, R7, 0);
@@ -131,7 +134,7 @@ impl Generator<'_> {
         // R0 is 0 in a packet of one fragment (RFC 6946), which is whole.
         self.asm.place(a_tcp);
         self.asm.jump_if_equal(R0, 0, tcp);
-        self.asm.jump(hit);
+        self.asm.jump(transport.tcp_fragment);
         self.asm.place(a_udp);
         self.asm.jump_if_equal(R0, 0, udp);
         self.asm.jump(transport.first_udp);
@@ -227,8 +230,8 @@ impl Generator<'_> {
 
     /// The ends of both families' walks: TCP, UDP, first and later fragments.
     ///
-    /// TCP does not fragment by itself: a fragment of it is rare, and all of them come to us, so
-    /// that none depends on the first one's coming first.
+    /// TCP does not fragment by itself: a fragment of it is rare, and all of them come to us if any
+    /// port of TCP does, so that none depends on the first one's coming first.
     fn transport(&mut self, ports: &Ports<'_>, transport: Transport) {
         let (hit, miss) = (self.hit, self.miss);
         self.asm.place(transport.tcp);
@@ -257,7 +260,7 @@ impl Generator<'_> {
         }
 
         self.asm.place(transport.later_fragment);
-        self.asm.jump_if_equal(R5, TCP.into(), hit);
+        self.asm.jump_if_equal(R5, TCP.into(), transport.tcp_fragment);
         self.lookup(self.maps.fragments, KEY);
         self.asm.jump_if_null(R0, miss);
         self.asm.jump(hit);

@@ -35,8 +35,16 @@ const fn group6(low: &[u8; 4]) -> [u8; 16] {
 }
 
 /// The programs, in the order of the table's columns.
-const COLUMNS: [&str; 7] =
-    ["ports", "ports+vlan", "ports, long", "address", "addr+vlan", "addr, long", "exclusive"];
+const COLUMNS: [&str; 8] = [
+    "ports",
+    "ports+vlan",
+    "ports, long",
+    "UDP only",
+    "address",
+    "addr+vlan",
+    "addr, long",
+    "exclusive",
+];
 
 /// What each column should say: E the engine, K the kernel.
 struct Case {
@@ -49,7 +57,7 @@ fn case(name: &'static str, packet: Vec<u8>, expected: &'static str) -> Case {
     Case { name, packet, expected }
 }
 
-fn steerings() -> [Steering; 7] {
+fn steerings() -> [Steering; 8] {
     let ours: Vec<IpAddr> = vec![OURS.into(), OURS6.into()];
     // The lists of these do not fit immediates; ours are in the middle.
     let mut many: Vec<IpAddr> = (0..20u8).map(|n| Ipv4Addr::new(172, 16, 0, n).into()).collect();
@@ -64,8 +72,9 @@ fn steerings() -> [Steering; 7] {
     };
     [
         Steering::ports(&ours, tcp.clone(), udp.clone()),
-        Steering::ports(&ours, tcp, udp).with_vlan(),
+        Steering::ports(&ours, tcp, udp.clone()).with_vlan(),
         Steering::ports(&many, long(TCP_PORT), long(UDP_PORT)),
+        Steering::ports(&ours, PortSet::none(), udp),
         Steering::address(&ours),
         Steering::address(&ours).with_vlan(),
         Steering::address(&many),
@@ -182,13 +191,13 @@ fn fragment6(next: u8, offset: u16, more: bool, id: u32, rest: &[u8]) -> Vec<u8>
 fn arp_cases() -> Vec<Case> {
     let (request, reply) = (1, 2);
     vec![
-        case("ARP request for us", arp(BROADCAST_MAC, request, THEIRS, OURS), "KKK EEE E"),
-        case("ARP request for another", arp(BROADCAST_MAC, request, OURS, THEIRS), "KKK KKK E"),
-        case("ARP reply to us", arp(OUR_MAC, reply, THEIRS, OURS), "KKK EEE E"),
-        case("ARP reply to another", arp(OUR_MAC, reply, THEIRS, THEIRS), "KKK KKK E"),
-        case("gratuitous ARP, ours", arp(BROADCAST_MAC, request, OURS, OURS), "KKK EEE E"),
-        case("gratuitous ARP, others'", arp(BROADCAST_MAC, request, THEIRS, THEIRS), "KKK KKK E"),
-        case("ARP, VLAN", tagged(&arp(OUR_MAC, reply, THEIRS, OURS), 0x8100), "KKK KEK E"),
+        case("ARP request for us", arp(BROADCAST_MAC, request, THEIRS, OURS), "KKKK EEE E"),
+        case("ARP request for another", arp(BROADCAST_MAC, request, OURS, THEIRS), "KKKK KKK E"),
+        case("ARP reply to us", arp(OUR_MAC, reply, THEIRS, OURS), "KKKK EEE E"),
+        case("ARP reply to another", arp(OUR_MAC, reply, THEIRS, THEIRS), "KKKK KKK E"),
+        case("gratuitous ARP, ours", arp(BROADCAST_MAC, request, OURS, OURS), "KKKK EEE E"),
+        case("gratuitous ARP, others'", arp(BROADCAST_MAC, request, THEIRS, THEIRS), "KKKK KKK E"),
+        case("ARP, VLAN", tagged(&arp(OUR_MAC, reply, THEIRS, OURS), 0x8100), "KKKK KEK E"),
     ]
 }
 
@@ -201,28 +210,28 @@ fn unicast_cases() -> Vec<Case> {
     let multicast = ip4(THEIRS, [224, 0, 0, 1], &WHOLE, &ports(9, UDP_PORT));
     let double = tagged(&tagged(&udp(UDP_PORT), 0x8100), 0x88a8);
     vec![
-        case("UDP to our port", udp(UDP_PORT), "EEE EEE E"),
-        case("UDP to our ephemeral port", udp(EPHEMERAL), "EEE EEE E"),
-        case("UDP below the range", udp(39_999), "KKK EEE E"),
-        case("UDP, first of the range", udp(40_000), "EEE EEE E"),
-        case("UDP, last of the range", udp(50_000), "EEE EEE E"),
-        case("UDP above the range", udp(50_001), "KKK EEE E"),
-        case("UDP to another port", udp(OTHER_PORT), "KKK EEE E"),
-        case("UDP to our TCP port", udp(TCP_PORT), "KKK EEE E"),
-        case("TCP to our port", to_us(&tcp, &ports(9, TCP_PORT)), "EEE EEE E"),
-        case("TCP to another port", to_us(&tcp, &ports(9, OTHER_PORT)), "KKK EEE E"),
-        case("TCP to our UDP port", to_us(&tcp, &ports(9, UDP_PORT)), "KKK EEE E"),
-        case("UDP to another address", ethernet(OUR_MAC, 0x0800, &another), "KKK KKK E"),
-        case("UDP broadcast", ethernet(BROADCAST_MAC, 0x0800, &broadcast), "KKK KKK E"),
-        case("UDP multicast", ethernet([1, 0, 0x5e, 0, 0, 1], 0x0800, &multicast), "KKK KKK E"),
-        case("ICMP echo request", to_us(&echo, &icmp(8, &[0; 24])), "KKK EEE E"),
-        case("UDP, VLAN", tagged(&udp(UDP_PORT), 0x8100), "KEK KEK E"),
-        case("UDP, two VLANs", double.clone(), "KEK KEK E"),
-        case("UDP, three VLANs", tagged(&double, 0x8100), "KKK KKK E"),
-        case("UDP, 1 word of options", to_us(&options(1), &ports(9, UDP_PORT)), "EEE EEE E"),
-        case("UDP, 10 words of options", to_us(&options(10), &ports(9, UDP_PORT)), "EEE EEE E"),
-        case("options, another port", to_us(&options(10), &ports(9, OTHER_PORT)), "KKK EEE E"),
-        case("other EtherType", ethernet(OUR_MAC, 0x88cc, &[0; 46]), "KKK KKK E"),
+        case("UDP to our port", udp(UDP_PORT), "EEEE EEE E"),
+        case("UDP to our ephemeral port", udp(EPHEMERAL), "EEEE EEE E"),
+        case("UDP below the range", udp(39_999), "KKKK EEE E"),
+        case("UDP, first of the range", udp(40_000), "EEEE EEE E"),
+        case("UDP, last of the range", udp(50_000), "EEEE EEE E"),
+        case("UDP above the range", udp(50_001), "KKKK EEE E"),
+        case("UDP to another port", udp(OTHER_PORT), "KKKK EEE E"),
+        case("UDP to our TCP port", udp(TCP_PORT), "KKKK EEE E"),
+        case("TCP to our port", to_us(&tcp, &ports(9, TCP_PORT)), "EEEK EEE E"),
+        case("TCP to another port", to_us(&tcp, &ports(9, OTHER_PORT)), "KKKK EEE E"),
+        case("TCP to our UDP port", to_us(&tcp, &ports(9, UDP_PORT)), "KKKK EEE E"),
+        case("UDP to another address", ethernet(OUR_MAC, 0x0800, &another), "KKKK KKK E"),
+        case("UDP broadcast", ethernet(BROADCAST_MAC, 0x0800, &broadcast), "KKKK KKK E"),
+        case("UDP multicast", ethernet([1, 0, 0x5e, 0, 0, 1], 0x0800, &multicast), "KKKK KKK E"),
+        case("ICMP echo request", to_us(&echo, &icmp(8, &[0; 24])), "KKKK EEE E"),
+        case("UDP, VLAN", tagged(&udp(UDP_PORT), 0x8100), "KEKK KEK E"),
+        case("UDP, two VLANs", double.clone(), "KEKK KEK E"),
+        case("UDP, three VLANs", tagged(&double, 0x8100), "KKKK KKK E"),
+        case("UDP, 1 word of options", to_us(&options(1), &ports(9, UDP_PORT)), "EEEE EEE E"),
+        case("UDP, 10 words of options", to_us(&options(10), &ports(9, UDP_PORT)), "EEEE EEE E"),
+        case("options, another port", to_us(&options(10), &ports(9, OTHER_PORT)), "KKKK EEE E"),
+        case("other EtherType", ethernet(OUR_MAC, 0x88cc, &[0; 46]), "KKKK KKK E"),
     ]
 }
 
@@ -239,17 +248,17 @@ fn fragment_cases() -> Vec<Case> {
     let of_icmp = |v4| V4 { protocol: 1, ..v4 };
     let data = [0xaa; 32];
     vec![
-        case("later UDP fragment, unknown", to_us(&later(5), &data), "KKK EEE E"),
-        case("first UDP fragment", to_us(&first(5), &ports(9, UDP_PORT)), "EEE EEE E"),
-        case("middle UDP fragment, known", to_us(&middle(5), &data), "EEE EEE E"),
-        case("later UDP fragment, known", to_us(&later(5), &data), "EEE EEE E"),
-        case("… of another id", to_us(&later(6), &data), "KKK EEE E"),
-        case("… of another protocol", to_us(&of_icmp(later(5)), &data), "KKK EEE E"),
-        case("first, another port", to_us(&first(5), &ports(9, OTHER_PORT)), "KKK EEE E"),
-        case("later UDP fragment, forgotten", to_us(&later(5), &data), "KKK EEE E"),
-        case("first TCP fragment", to_us(&of_tcp(first(5)), &ports(9, OTHER_PORT)), "EEE EEE E"),
-        case("later TCP fragment", to_us(&of_tcp(later(7)), &data), "EEE EEE E"),
-        case("first ICMP fragment", to_us(&of_icmp(first(8)), &icmp(8, &data)), "KKK EEE E"),
+        case("later UDP fragment, unknown", to_us(&later(5), &data), "KKKK EEE E"),
+        case("first UDP fragment", to_us(&first(5), &ports(9, UDP_PORT)), "EEEE EEE E"),
+        case("middle UDP fragment, known", to_us(&middle(5), &data), "EEEE EEE E"),
+        case("later UDP fragment, known", to_us(&later(5), &data), "EEEE EEE E"),
+        case("… of another id", to_us(&later(6), &data), "KKKK EEE E"),
+        case("… of another protocol", to_us(&of_icmp(later(5)), &data), "KKKK EEE E"),
+        case("first, another port", to_us(&first(5), &ports(9, OTHER_PORT)), "KKKK EEE E"),
+        case("later UDP fragment, forgotten", to_us(&later(5), &data), "KKKK EEE E"),
+        case("first TCP fragment", to_us(&of_tcp(first(5)), &ports(9, OTHER_PORT)), "EEEK EEE E"),
+        case("later TCP fragment", to_us(&of_tcp(later(7)), &data), "EEEK EEE E"),
+        case("first ICMP fragment", to_us(&of_icmp(first(8)), &icmp(8, &data)), "KKKK EEE E"),
     ]
 }
 
@@ -261,15 +270,15 @@ fn icmp_error_cases() -> Vec<Case> {
     let not_ours = ip4(THEIRS, OURS, &WHOLE, &ports(UDP_PORT, 9)[..8]);
     let later = V4 { fragment: 0x00b9, ..WHOLE };
     vec![
-        case("unreachable, our UDP port", error(3, &sent(&WHOLE, UDP_PORT)), "EEE EEE E"),
-        case("time exceeded, our TCP port", error(11, &sent(&tcp, TCP_PORT)), "EEE EEE E"),
-        case("parameter problem, ephemeral", error(12, &sent(&tcp, EPHEMERAL)), "EEE EEE E"),
-        case("unreachable, options inside", error(3, &sent(&options(3), UDP_PORT)), "EEE EEE E"),
-        case("unreachable, another port", error(3, &sent(&WHOLE, OTHER_PORT)), "KKK EEE E"),
-        case("unreachable, not our packet", error(3, &not_ours), "KKK EEE E"),
-        case("unreachable, a later fragment", error(3, &sent(&later, UDP_PORT)), "KKK EEE E"),
-        case("redirect", error(5, &sent(&WHOLE, UDP_PORT)), "KKK EEE E"),
-        case("source quench", error(4, &sent(&WHOLE, UDP_PORT)), "KKK EEE E"),
+        case("unreachable, our UDP port", error(3, &sent(&WHOLE, UDP_PORT)), "EEEE EEE E"),
+        case("time exceeded, our TCP port", error(11, &sent(&tcp, TCP_PORT)), "EEEK EEE E"),
+        case("parameter problem, ephemeral", error(12, &sent(&tcp, EPHEMERAL)), "EEEK EEE E"),
+        case("unreachable, options inside", error(3, &sent(&options(3), UDP_PORT)), "EEEE EEE E"),
+        case("unreachable, another port", error(3, &sent(&WHOLE, OTHER_PORT)), "KKKK EEE E"),
+        case("unreachable, not our packet", error(3, &not_ours), "KKKK EEE E"),
+        case("unreachable, a later fragment", error(3, &sent(&later, UDP_PORT)), "KKKK EEE E"),
+        case("redirect", error(5, &sent(&WHOLE, UDP_PORT)), "KKKK EEE E"),
+        case("source quench", error(4, &sent(&WHOLE, UDP_PORT)), "KKKK EEE E"),
     ]
 }
 
@@ -283,28 +292,28 @@ fn ipv6_cases() -> Vec<Case> {
     let mut reserved = fragment6(6, 0, false, 5, &other);
     reserved[3] |= 6;
     vec![
-        case("IPv6 UDP to our port", to_us6(17, &udp), "EEE EEE E"),
-        case("IPv6 TCP to our port", to_us6(6, &ports(9, TCP_PORT)), "EEE EEE E"),
-        case("IPv6 UDP to another port", to_us6(17, &other), "KKK EEE E"),
-        case("IPv6 to another address", ethernet(OUR_MAC, 0x86dd, &another), "KKK KKK E"),
-        case("IPv6, VLAN", tagged(&to_us6(17, &udp), 0x88a8), "KEK KEK E"),
-        case("hop-by-hop, UDP", to_us6(0, &extension(17, 2, &udp)), "EEE EEE E"),
-        case("hop-by-hop, another port", to_us6(0, &extension(17, 2, &other)), "KKK EEE E"),
-        case("authentication, UDP", to_us6(51, &authentication(17, &udp)), "EEE EEE E"),
-        case("six extension headers", to_us6(60, &deep), "EEE EEE E"),
-        case("seven extension headers", to_us6(60, &extension(60, 0, &deep)), "KKK EEE E"),
-        case("unknown extension header", to_us6(135, &extension(17, 0, &udp)), "KKK EEE E"),
-        case("IPv6 echo request", to_us6(58, &icmp(128, &[0; 56])), "KKK EEE E"),
-        case("later fragment, unknown", to_us6(44, &fragment6(17, 9, true, 3, &udp)), "KKK EEE E"),
-        case("first UDP fragment", to_us6(44, &fragment6(17, 0, true, 3, &udp)), "EEE EEE E"),
-        case("later fragment, known", to_us6(44, &fragment6(17, 9, false, 3, &udp)), "EEE EEE E"),
-        case("first, another port", to_us6(44, &fragment6(17, 0, true, 3, &other)), "KKK EEE E"),
-        case("later, forgotten", to_us6(44, &fragment6(17, 9, true, 3, &udp)), "KKK EEE E"),
-        case("later TCP fragment", to_us6(44, &fragment6(6, 9, true, 4, &udp)), "EEE EEE E"),
-        case("first TCP fragment", to_us6(44, &fragment6(6, 0, true, 4, &other)), "EEE EEE E"),
-        case("atomic UDP fragment", to_us6(44, &fragment6(17, 0, false, 5, &udp)), "EEE EEE E"),
-        case("atomic TCP, reserved bits", to_us6(44, &reserved), "KKK EEE E"),
-        case("atomic, another port", to_us6(44, &fragment6(17, 0, false, 5, &other)), "KKK EEE E"),
+        case("IPv6 UDP to our port", to_us6(17, &udp), "EEEE EEE E"),
+        case("IPv6 TCP to our port", to_us6(6, &ports(9, TCP_PORT)), "EEEK EEE E"),
+        case("IPv6 UDP to another port", to_us6(17, &other), "KKKK EEE E"),
+        case("IPv6 to another address", ethernet(OUR_MAC, 0x86dd, &another), "KKKK KKK E"),
+        case("IPv6, VLAN", tagged(&to_us6(17, &udp), 0x88a8), "KEKK KEK E"),
+        case("hop-by-hop, UDP", to_us6(0, &extension(17, 2, &udp)), "EEEE EEE E"),
+        case("hop-by-hop, another port", to_us6(0, &extension(17, 2, &other)), "KKKK EEE E"),
+        case("authentication, UDP", to_us6(51, &authentication(17, &udp)), "EEEE EEE E"),
+        case("six extension headers", to_us6(60, &deep), "EEEE EEE E"),
+        case("seven extension headers", to_us6(60, &extension(60, 0, &deep)), "KKKK EEE E"),
+        case("unknown extension header", to_us6(135, &extension(17, 0, &udp)), "KKKK EEE E"),
+        case("IPv6 echo request", to_us6(58, &icmp(128, &[0; 56])), "KKKK EEE E"),
+        case("later fragment, unknown", to_us6(44, &fragment6(17, 9, true, 3, &udp)), "KKKK EEE E"),
+        case("first UDP fragment", to_us6(44, &fragment6(17, 0, true, 3, &udp)), "EEEE EEE E"),
+        case("later fragment, known", to_us6(44, &fragment6(17, 9, false, 3, &udp)), "EEEE EEE E"),
+        case("first, another port", to_us6(44, &fragment6(17, 0, true, 3, &other)), "KKKK EEE E"),
+        case("later, forgotten", to_us6(44, &fragment6(17, 9, true, 3, &udp)), "KKKK EEE E"),
+        case("later TCP fragment", to_us6(44, &fragment6(6, 9, true, 4, &udp)), "EEEK EEE E"),
+        case("first TCP fragment", to_us6(44, &fragment6(6, 0, true, 4, &other)), "EEEK EEE E"),
+        case("atomic UDP fragment", to_us6(44, &fragment6(17, 0, false, 5, &udp)), "EEEE EEE E"),
+        case("atomic TCP, reserved bits", to_us6(44, &reserved), "KKKK EEE E"),
+        case("atomic, another port", to_us6(44, &fragment6(17, 0, false, 5, &other)), "KKKK EEE E"),
     ]
 }
 
@@ -323,25 +332,29 @@ fn icmpv6_cases() -> Vec<Case> {
     let extended = extension(17, 0, &udp);
     let to_group = |kind, to| discovery(kind, to, OURS6);
     vec![
-        case("too big, our UDP port", error(2, &sent(OURS6, 17, &udp)), "EEE EEE E"),
-        case("unreachable, extension inside", error(1, &sent(OURS6, 60, &extended)), "EEE EEE E"),
-        case("time exceeded, another port", error(3, &sent(OURS6, 17, &ports(22, 9))), "KKK EEE E"),
-        case("too big, not our packet", error(2, &sent(THEIRS6, 17, &udp)), "KKK EEE E"),
-        case("NS, our solicited-node", to_group(135, OUR_SOLICITED_NODE), "KKK EEE E"),
-        case("NS, unicast to us", to_group(135, OURS6), "KKK EEE E"),
-        case("NS for another", discovery(135, OUR_SOLICITED_NODE, THEIRS6), "KKK KKK E"),
-        case("NA to us", discovery(136, OURS6, THEIRS6), "KKK EEE E"),
-        case("NA to all, about our address", to_group(136, ALL_NODES), "KKK EEE E"),
-        case("NA to all, about another", discovery(136, ALL_NODES, THEIRS6), "KKK KKK E"),
-        case("RA to all nodes", discovery(134, ALL_NODES, [0; 16]), "KKK KKK E"),
-        case("RA to us", discovery(134, OURS6, [0; 16]), "KKK KKK E"),
-        case("MLD query to all nodes", discovery(130, ALL_NODES, [0; 16]), "KKK KKK E"),
+        case("too big, our UDP port", error(2, &sent(OURS6, 17, &udp)), "EEEE EEE E"),
+        case("unreachable, extension inside", error(1, &sent(OURS6, 60, &extended)), "EEEE EEE E"),
+        case(
+            "time exceeded, another port",
+            error(3, &sent(OURS6, 17, &ports(22, 9))),
+            "KKKK EEE E",
+        ),
+        case("too big, not our packet", error(2, &sent(THEIRS6, 17, &udp)), "KKKK EEE E"),
+        case("NS, our solicited-node", to_group(135, OUR_SOLICITED_NODE), "KKKK EEE E"),
+        case("NS, unicast to us", to_group(135, OURS6), "KKKK EEE E"),
+        case("NS for another", discovery(135, OUR_SOLICITED_NODE, THEIRS6), "KKKK KKK E"),
+        case("NA to us", discovery(136, OURS6, THEIRS6), "KKKK EEE E"),
+        case("NA to all, about our address", to_group(136, ALL_NODES), "KKKK EEE E"),
+        case("NA to all, about another", discovery(136, ALL_NODES, THEIRS6), "KKKK KKK E"),
+        case("RA to all nodes", discovery(134, ALL_NODES, [0; 16]), "KKKK KKK E"),
+        case("RA to us", discovery(134, OURS6, [0; 16]), "KKKK KKK E"),
+        case("MLD query to all nodes", discovery(130, ALL_NODES, [0; 16]), "KKKK KKK E"),
     ]
 }
 
 /// A socket far enough set up to stand in the socket map: the kernel redirects to no other.
 struct Bed {
-    steerings: [Steering; 7],
+    steerings: [Steering; 8],
     programs: Vec<(Program, SharedMaps)>,
     _socket: OwnedFd,
     _region: Arc<Region>,
