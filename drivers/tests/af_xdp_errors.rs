@@ -9,6 +9,7 @@ use std::process::Command;
 use corewire_drivers::af_xdp::{
     AfXdp, Attachment, BusyPoll, Error, Mode, PortSet, RingSizes, Steering, check_core,
 };
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use support::{Cable, End, Host, IP_A, NIC, is_root, join, pool, taking_all};
 
 /// The error of opening a queue on the host.
@@ -264,6 +265,28 @@ fn missing_capabilities_and_locked_memory() {
     let text = run(&limited);
     assert!(text.starts_with("the frames need 2097152 bytes of locked memory and 65536"), "{text}");
     assert!(text.contains("`ulimit -l 2048`"), "{text}");
+}
+
+/// A core that the process's affinity, and so its cpuset, leaves out. LRO has no such test: no
+/// virtual device has it, so its line is tested with made-up facts in the crate.
+#[test]
+fn a_core_outside_of_the_cpuset() {
+    let allowed = sched_getaffinity(None).expect("our own");
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    let core = cores.next().expect("we run on it");
+    let other = cores.next().unwrap_or(core + 1);
+    let mut only = CpuSet::new();
+    only.set(core);
+    // Of this thread alone, which ends with the test.
+    sched_setaffinity(None, &only).expect("a part of what it may");
+    assert!(check_core(core).is_ok());
+    assert_eq!(
+        check_core(other).expect_err("left out").to_string(),
+        format!(
+            "core {other} is not among the cores that this process may use ({core}): choose one \
+             of them, or widen the cpuset or CPUAffinity="
+        )
+    );
 }
 
 fn child_refusal(_host: &str) -> String {

@@ -39,6 +39,8 @@
 
 /// What the kernel's headers define and `libc` lacks.
 mod abi;
+/// What this process may use: locked memory and cores.
+mod allowance;
 /// An assembler for the steering program.
 mod asm;
 /// The worker's system calls run the NIC's softirq.
@@ -68,9 +70,9 @@ mod sys;
 /// Load made, and counted, by an XDP program.
 mod traffic;
 
+pub use allowance::{check_core, check_memlock};
 pub use busy_poll::BusyPoll;
 pub use device::{AfXdp, Builder};
-pub use diagnose::{check_core, check_memlock};
 pub use error::Error;
 pub use link::{Attachment, UnservedQueue};
 pub use program::Verdict;

@@ -9,6 +9,7 @@ use super::abi::{
     TX_BATCH_SIZE, XDP_COPY, XDP_MAX_TX_SKB_BUDGET, XDP_SHARED_UMEM, XDP_USE_NEED_WAKEUP,
     XDP_USE_SG, XDP_ZEROCOPY,
 };
+use super::allowance::memlock_limit;
 use super::queue::Rings;
 use super::rings::{Consumer, Entry, Producer, Ring};
 use super::{Error, sys};
@@ -208,9 +209,7 @@ fn register(fd: BorrowedFd<'_>, region: &Region) -> Result<(), Error> {
     };
     sys::register_umem(fd, &umem).map_err(|error| match error.raw_os_error() {
         // Locked pages are charged to RLIMIT_MEMLOCK unless CAP_IPC_LOCK (net/xdp/xdp_umem.c).
-        Some(libc::ENOBUFS) => {
-            Error::Memlock { needed: length as u64, limit: super::diagnose::memlock_limit() }
-        }
+        Some(libc::ENOBUFS) => Error::Memlock { needed: length as u64, limit: memlock_limit() },
         _ => Error::System { action: "register the frames with the kernel", source: error },
     })
 }

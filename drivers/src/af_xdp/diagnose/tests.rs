@@ -47,6 +47,18 @@ fn members_and_layers_are_no_devices() {
 }
 
 #[test]
+fn lro_that_is_on_is_said_in_one_line_with_the_command() {
+    let mut facts = facts();
+    facts.features_on = vec!["rx-lro".into()];
+    assert_eq!(
+        facts.check_device().expect_err("refused").to_string(),
+        "lro is on, which joins packets before the program sees them: `ethtool -K eth0 lro off`",
+    );
+    facts.features_on = vec!["rx-checksum".into()];
+    assert!(facts.check_device().is_ok());
+}
+
+#[test]
 fn features_that_change_packets_are_refused() {
     for (feature, word) in [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")] {
         let mut facts = facts();
@@ -133,36 +145,4 @@ fn what_binding_can_answer() {
     assert!(explain(&facts, &request, libc::EOPNOTSUPP).contains("has no zero-copy"));
     facts.features = XdpFeatures::of(1 | 2 | 8);
     assert!(explain(&facts, &request, libc::EOPNOTSUPP).contains("several buffers"));
-}
-
-#[test]
-fn core_lists_are_read_as_taskset_writes_them() {
-    for (list, core, is_in) in [
-        ("0-3", 3, true),
-        ("0-3", 4, false),
-        ("1,5-6", 5, true),
-        ("1,5-6", 4, false),
-        ("7", 7, true),
-    ] {
-        assert_eq!(list_contains(list, core), is_in, "{core} in {list}");
-    }
-    assert!(!list_contains("", 0) && !list_contains("x-y", 0));
-    assert!(check_core(100_000).is_err());
-}
-
-#[test]
-fn the_limit_of_locked_memory_can_be_read() {
-    assert!(memlock_limit() > 0);
-}
-
-#[test]
-fn who_may_lock_all_memory() {
-    let host = "         0          0 4294967295\n";
-    let status = |capabilities| format!("Name:\tx\nCapEff:\t{capabilities}\n");
-    assert!(may_lock_all(&status("000001ffffffffff"), host));
-    assert!(may_lock_all(&status("0000000000004000"), host));
-    assert!(!may_lock_all(&status("000001ffffffbfff"), host));
-    assert!(!may_lock_all(&status("000001ffffffffff"), "0 1000 1\n"), "a user namespace");
-    assert!(!may_lock_all("", host));
-    assert!(check_memlock(4096).is_ok());
 }
