@@ -164,6 +164,7 @@ impl Builder {
             socket,
             region: pool.region().clone(),
             mode: self.request.mode,
+            owner: std::process::id(),
         };
         if let Err(error) = bound {
             open.close(Some(pool));
@@ -218,14 +219,21 @@ struct Open {
     socket: Socket,
     region: Arc<Region>,
     mode: Mode,
+    /// The process that opened it. A forked child has copies of the descriptors, which are the
+    /// parent's queue, program and maps; and none of the memory (MADV_DONTFORK).
+    owner: u32,
 }
 
 impl Open {
+    fn is_inherited(&self) -> bool {
+        self.owner != std::process::id()
+    }
+
     /// Detaches, unmaps, closes: in the only order that frees the queue. A ring that is mapped
     /// keeps the socket alive, and with it the queue taken. Then the frames that the kernel had
     /// go back to the pool.
     fn close(self, pool: Option<&mut Pool>) -> DeviceCounts {
-        let Self { attachment, ifindex, queue_id, queue, socket, region, mode } = self;
+        let Self { attachment, ifindex, queue_id, queue, socket, region, mode, .. } = self;
         if let Some(attachment) = attachment {
             // The last one to hold the program drops it, link first: then no packet is on its
             // way when the socket goes.
@@ -474,6 +482,12 @@ impl Device for AfXdp {
     }
 
     fn release(&mut self, pool: &mut Pool) {
+        // Not ours: the child's copies of the descriptors are closed, the parent goes on.
+        if self.open.as_ref().is_some_and(Open::is_inherited) {
+            self.open = None;
+            self.state = DeviceState::Gone;
+            return;
+        }
         // What was accepted goes out, if the device takes it at all.
         if self.state == DeviceState::Up {
             self.kick();
@@ -525,7 +539,7 @@ impl Device for AfXdp {
 
 impl Drop for AfXdp {
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
+        if let Some(open) = self.open.take_if(|open| !open.is_inherited()) {
             open.close(None);
         }
     }

@@ -31,6 +31,8 @@ pub struct Attachment {
     served: Mutex<BTreeSet<u32>>,
     interface: Interface,
     mode: Mode,
+    /// The process that attached it: a forked child has the descriptor too.
+    owner: u32,
 }
 
 impl Attachment {
@@ -61,6 +63,7 @@ impl Attachment {
             served: Mutex::default(),
             interface,
             mode,
+            owner: std::process::id(),
         }))
     }
 
@@ -164,6 +167,10 @@ impl fmt::Display for UnservedQueue {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        // A child that drops what it inherited closes its descriptors, no more.
+        if self.owner != std::process::id() {
+            return;
+        }
         // Closing the descriptor would do, were there no other: a thread that forks at this moment
         // has it in the child until that calls exec. A device that is gone has nothing to detach.
         let _ = sys::link_detach(self.link.as_fd());

@@ -67,6 +67,8 @@ pub struct Region {
     size_shift: u32,
     id: u32,
     has_pool: AtomicBool,
+    /// The process that made it, and that alone has it mapped.
+    owner: u32,
 }
 
 // SAFETY: `frames` and `states` point into `map`, which is Send; states are atomics, and bytes are
@@ -107,6 +109,7 @@ impl Region {
             size_shift: (config.frame_size as u32).trailing_zeros(),
             id,
             has_pool: AtomicBool::new(false),
+            owner: std::process::id(),
         }))
     }
 
@@ -267,6 +270,10 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        // A forked child has the value and not the memory (MADV_DONTFORK): nothing to look at.
+        if self.owner != std::process::id() {
+            return;
+        }
         // A token that outlives its region must not open a later one. The id is free for reuse
         // only if every frame came home; otherwise somebody may still hold a token.
         let home = |state: &AtomicU8| state.load(Ordering::Relaxed) == FrameState::Free as u8;
