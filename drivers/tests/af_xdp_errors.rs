@@ -212,21 +212,6 @@ fn busy_polling_is_not_claimed_where_it_does_nothing() {
     end.release();
 }
 
-/// A thread that may run on core 0 alone, as a cpuset would have it.
-#[test]
-fn a_core_outside_of_the_cpuset() {
-    use rustix::thread::{CpuSet, sched_setaffinity};
-    let check = std::thread::spawn(|| {
-        let mut first = CpuSet::new();
-        first.set(0);
-        sched_setaffinity(None, &first).expect("core 0 is there");
-        (check_core(0).is_ok(), check_core(1).expect_err("core 1 is not ours"))
-    });
-    let (may_use_first, error) = check.join().expect("no panic");
-    assert!(may_use_first);
-    assert!(error.to_string().contains("(0)"), "{error}");
-}
-
 /// What an ordinary user is told, and one whose locked memory is limited.
 #[test]
 fn missing_capabilities_and_locked_memory() {
