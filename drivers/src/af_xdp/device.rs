@@ -373,7 +373,7 @@ impl AfXdp {
         let mut drops = left;
         // Zero-copy drivers that are at work do not want to be told.
         while left > 0 && open.queue.rings.tx.needs_wakeup() {
-            open.queue.counts.syscalls += 1;
+            open.queue.books.counts.syscalls += 1;
             let result = sys::wake_tx(open.socket.as_fd());
             let before = std::mem::replace(&mut left, open.queue.rings.tx.pending());
             self.refusals = if left == before { self.refusals } else { 0 };
@@ -385,7 +385,7 @@ impl AfXdp {
                 // The device has dropped a packet; its frame comes back all the same.
                 Err(Some(libc::EBUSY)) if drops > 0 => {
                     drops -= 1;
-                    open.queue.counts.tx_dropped += 1;
+                    open.queue.books.counts.tx_dropped += 1;
                 }
                 Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::EBUSY)) => break,
                 Err(Some(libc::ENETDOWN)) => {
@@ -413,7 +413,7 @@ impl AfXdp {
     fn probe(&mut self, now: Instant) {
         self.next_probe = now + PROBE_EVERY;
         let Some(open) = &mut self.open else { return };
-        open.queue.counts.syscalls += 1;
+        open.queue.books.counts.syscalls += 1;
         // Receives nothing: it checks the binding and IFF_UP first (xsk_check_common).
         let result = sys::wake_rx(open.socket.as_fd());
         self.state = match result.map_err(|error| error.raw_os_error()) {
@@ -431,7 +431,7 @@ impl AfXdp {
         let polls = self.polls_busily && received == 0 && now >= self.next_busy_poll;
         if polls || open.queue.rings.fill.needs_wakeup() {
             self.next_busy_poll = now + BUSY_POLL_EVERY;
-            open.queue.counts.syscalls += 1;
+            open.queue.books.counts.syscalls += 1;
             // Errors are the probe's business.
             let _ = sys::wake_rx(open.socket.as_fd());
         }
@@ -525,7 +525,7 @@ impl Device for AfXdp {
     /// Asks the kernel for its part (XDP_STATISTICS): one system call.
     fn counts(&self) -> DeviceCounts {
         let Some(open) = &self.open else { return self.last_counts };
-        let mut counts = open.queue.counts;
+        let mut counts = open.queue.books.counts;
         if let Ok(kernel) = sys::statistics(open.socket.as_fd()) {
             counts.rx_ring_full = kernel.rx_ring_full;
             counts.rx_no_frame = kernel.rx_fill_ring_empty_descs;

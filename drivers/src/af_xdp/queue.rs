@@ -2,7 +2,7 @@
 //!
 //! No system call stands here, so a test can play the kernel on the other end of the rings.
 
-use super::rings::{Consumer, Descriptor, Producer};
+use super::rings::{Consumer, Descriptor, Entries, Producer};
 use crate::device::{Burst, DeviceCounts};
 use crate::env::limits::{MAX_PACKET_FRAMES, RESERVE};
 use crate::mem::{Frame, FrameState, Packet, Pool, Region};
@@ -35,10 +35,16 @@ pub(super) struct Limits {
     pub(super) tx_frames_max: usize,
 }
 
-/// One queue's rings and the books about the frames that the kernel has from us.
+/// One queue's rings, and the books about the frames that the kernel has from us.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) rings: Rings,
+    pub(super) books: Books,
+}
+
+/// What is known about the frames of a queue, and what it has counted.
+#[derive(Debug)]
+pub(super) struct Books {
     pub(super) counts: DeviceCounts,
     limits: Limits,
     /// log2 of the frame size: an address's frame.
@@ -55,8 +61,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(rings: Rings, region: &Region, limits: Limits) -> Self {
-        Self {
-            rings,
+        let books = Books {
             counts: DeviceCounts::default(),
             limits,
             frame_shift: region.frame_size().trailing_zeros(),
@@ -65,51 +70,52 @@ impl Queue {
             filling: 0,
             partial: None,
             refusing: false,
-        }
+        };
+        Self { rings, books }
     }
 
     /// Moves received packets to `burst`; how many.
     #[inline]
     pub(super) fn receive(&mut self, pool: &mut Pool, burst: &mut Burst) -> usize {
-        let available = self.rings.rx.available();
+        let Self { rings, books } = self;
+        let available = rings.rx.available();
         if available == 0 {
             return 0;
         }
         let before = burst.len();
+        let (entries, first) = rings.rx.slots();
         let mut read = 0;
         while read < available && burst.room() > 0 {
-            let descriptor = {
-                let (entries, first) = self.rings.rx.slots();
-                entries.descriptor(first.wrapping_add(read))
-            };
+            let descriptor = entries.descriptor(first.wrapping_add(read));
             read += 1;
-            if let Some(packet) = self.assemble(pool, descriptor) {
-                self.counts.rx_packets += 1;
-                self.counts.rx_bytes += packet.len() as u64;
+            if let Some(packet) = books.assemble(pool, descriptor) {
+                books.counts.rx_packets += 1;
+                books.counts.rx_bytes += packet.len() as u64;
                 if let Err(packet) = burst.push(packet) {
                     pool.free(packet);
                 }
             }
         }
-        self.rings.rx.release(read);
+        rings.rx.release(read);
         burst.len() - before
     }
 
     /// Gives the kernel free frames to fill, up to the target, but never the pool's last ones.
     #[inline]
     pub(super) fn refill(&mut self, pool: &mut Pool) {
-        let missing = self.limits.fill_target.saturating_sub(self.filling);
-        if missing < REFILL_BATCH.min(self.limits.fill_target) || missing == 0 {
-            return;
+        let target = self.books.limits.fill_target;
+        let missing = target.saturating_sub(self.books.filling);
+        if missing > 0 && missing >= REFILL_BATCH.min(target) {
+            self.refill_now(pool, missing);
         }
-        self.refill_now(pool, missing);
     }
 
     /// Sends packets from the front of `burst`, as many as fit; how many were taken.
     #[inline]
     pub(super) fn transmit(&mut self, pool: &mut Pool, burst: &mut Burst) -> usize {
+        let Self { rings, books } = self;
         let frames: usize = burst.as_slice().iter().map(Packet::frame_count).sum();
-        let mut room = self.rings.tx.room(frames as u32) as usize;
+        let mut room = rings.tx.room(frames as u32) as usize;
         let fits = |packet: &&Packet| {
             let count = packet.frame_count();
             let fits = count <= room;
@@ -117,19 +123,20 @@ impl Queue {
             fits
         };
         let taken = burst.as_slice().iter().take_while(fits).count();
-        let mut written = 0;
+        let (entries, first) = rings.tx.slots();
+        let mut next = first;
         for packet in burst.take_front(taken) {
-            if self.is_sendable(pool, &packet) {
-                self.counts.tx_packets += 1;
-                self.counts.tx_bytes += packet.len() as u64;
-                written = self.write(pool, packet, written);
+            if books.is_sendable(pool, &packet) {
+                books.counts.tx_packets += 1;
+                books.counts.tx_bytes += packet.len() as u64;
+                next = books.write(pool, packet, entries, next);
             } else {
-                self.counts.tx_dropped += 1;
+                books.counts.tx_dropped += 1;
                 pool.free(packet);
             }
         }
-        if written > 0 {
-            self.rings.tx.publish(written);
+        if next != first {
+            rings.tx.publish(next.wrapping_sub(first));
         }
         taken
     }
@@ -137,63 +144,58 @@ impl Queue {
     /// Returns sent frames to the pool; how many.
     #[inline]
     pub(super) fn complete(&mut self, pool: &mut Pool) -> usize {
-        let available = self.rings.completion.available();
+        let Self { rings, books } = self;
+        let available = rings.completion.available();
         if available == 0 {
             return 0;
         }
+        let (entries, first) = rings.completion.slots();
         let mut returned = 0;
         for entry in 0..available {
-            let (entries, first) = self.rings.completion.slots();
             // The kernel returns the exact address, offset included, and even those of
             // descriptors that it found invalid.
             let address = entries.address(first.wrapping_add(entry));
-            let Some(index) = self.take_back(address) else {
-                self.counts.bad_descriptors += 1;
-                continue;
-            };
-            if pool.completed(index).is_ok() {
-                returned += 1;
-            } else {
-                // Ours, but to be filled: it stays the kernel's.
-                self.lent.insert(index);
-                self.counts.bad_descriptors += 1;
-            }
+            returned += usize::from(books.complete(pool, address));
         }
-        self.rings.completion.release(available);
+        rings.completion.release(available);
         returned
     }
 
     /// Fills the fill ring up to its target, whatever is missing: before bind.
     pub(super) fn prime(&mut self, pool: &mut Pool) {
-        self.refill_now(pool, self.limits.fill_target.saturating_sub(self.filling));
+        self.refill_now(pool, self.books.limits.fill_target.saturating_sub(self.books.filling));
     }
 
     /// Lets go of the rings, which are unmapped; what the kernel had is left in the books.
     pub(super) fn close(self, pool: Option<&mut Pool>) -> (Lent, DeviceCounts) {
-        if let (Some(packet), Some(pool)) = (self.partial, pool) {
+        if let (Some(packet), Some(pool)) = (self.books.partial, pool) {
             pool.free(packet);
         }
-        (self.lent, self.counts)
+        (self.books.lent, self.books.counts)
     }
 
     #[inline(never)]
     fn refill_now(&mut self, pool: &mut Pool, missing: u32) {
-        let room = self.rings.fill.room(missing).min(missing);
+        let Self { rings, books } = self;
+        let room = rings.fill.room(missing).min(missing);
         let spare = pool.free_count().saturating_sub(RESERVE) as u32;
+        let (entries, first) = rings.fill.slots();
         let mut written = 0;
         while written < room.min(spare) {
             let Some(index) = pool.take_to_fill() else { break };
-            self.lent.insert(index);
-            let (entries, first) = self.rings.fill.slots();
-            entries.set_address(first.wrapping_add(written), u64::from(index) << self.frame_shift);
+            books.lent.insert(index);
+            let address = u64::from(index) << books.frame_shift;
+            entries.set_address(first.wrapping_add(written), address);
             written += 1;
         }
         if written > 0 {
-            self.filling += written;
-            self.rings.fill.publish(written);
+            books.filling += written;
+            rings.fill.publish(written);
         }
     }
+}
 
+impl Books {
     /// A whole packet, when this descriptor ends one.
     #[inline]
     fn assemble(&mut self, pool: &mut Pool, descriptor: Descriptor) -> Option<Packet> {
@@ -291,9 +293,15 @@ impl Queue {
             && pool.segments(packet).all(|segment| !segment.is_empty())
     }
 
-    /// Writes the packet's frames behind the `written` entries that are not published yet.
+    /// Writes the packet's frames from entry `next` on; the entry behind them.
     #[inline]
-    fn write(&mut self, pool: &mut Pool, packet: Packet, mut written: u32) -> u32 {
+    fn write(
+        &mut self,
+        pool: &mut Pool,
+        packet: Packet,
+        entries: Entries<'_>,
+        mut next: u32,
+    ) -> u32 {
         let kept = packet.is_kept();
         let mut rest = Some(packet);
         while let Some(packet) = rest {
@@ -306,12 +314,27 @@ impl Queue {
                 length,
                 more: others.is_some(),
             };
-            let (entries, first) = self.rings.tx.slots();
-            entries.set_descriptor(first.wrapping_add(written), descriptor);
-            written += 1;
+            entries.set_descriptor(next, descriptor);
+            next = next.wrapping_add(1);
             rest = others;
         }
-        written
+        next
+    }
+
+    /// The kernel says that it has sent the frame at this address; whether that came home.
+    #[inline]
+    fn complete(&mut self, pool: &mut Pool, address: u64) -> bool {
+        let Some(index) = self.take_back(address) else {
+            self.counts.bad_descriptors += 1;
+            return false;
+        };
+        let is_ours = pool.completed(index).is_ok();
+        if !is_ours {
+            // Ours, but to be filled: it stays the kernel's.
+            self.lent.insert(index);
+            self.counts.bad_descriptors += 1;
+        }
+        is_ours
     }
 
     /// The frame at this address, if the kernel has it from us; now it has not any more.

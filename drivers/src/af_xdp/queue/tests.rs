@@ -102,7 +102,7 @@ impl World {
     fn is_conserved(&self) -> bool {
         let census = self.pool.census();
         let out = census.count(FrameState::Fill) + census.count(FrameState::Transmitting);
-        self.pool.is_conserved() && out == self.queue.lent.count()
+        self.pool.is_conserved() && out == self.queue.books.lent.count()
     }
 }
 
@@ -127,7 +127,7 @@ fn frames_go_round_across_the_wrap_of_every_index() {
         assert_eq!(world.queue.complete(&mut world.pool), 2);
         assert!(world.is_conserved());
     }
-    let counts = world.queue.counts;
+    let counts = world.queue.books.counts;
     assert_eq!((counts.rx_packets, counts.tx_packets, counts.bad_descriptors), (200, 200, 0));
     assert_eq!((counts.rx_bytes, counts.tx_bytes), (156_000, 156_000));
 }
@@ -149,7 +149,7 @@ fn a_kernel_that_lies_about_received_frames() {
     // The same frame twice: the second is refused.
     world.produce(honest + HEADROOM, 60, false);
     assert_eq!(world.receive(), 1);
-    assert_eq!(world.queue.counts.bad_descriptors, lies.len() as u64 + 1);
+    assert_eq!(world.queue.books.counts.bad_descriptors, lies.len() as u64 + 1);
     world.burst.free(&mut world.pool);
     // Bytes past the end of the frame: the frame itself is ours again.
     let free = world.pool.free_count();
@@ -159,7 +159,7 @@ fn a_kernel_that_lies_about_received_frames() {
     }
     assert_eq!(world.receive(), 0);
     assert_eq!(world.pool.free_count(), free + 2);
-    assert_eq!(world.queue.counts.bad_descriptors, lies.len() as u64 + 3);
+    assert_eq!(world.queue.books.counts.bad_descriptors, lies.len() as u64 + 3);
     world.pool.give(held);
     assert!(world.is_conserved());
 }
@@ -176,7 +176,7 @@ fn a_kernel_that_lies_about_sent_frames() {
         world.complete(address);
     }
     assert_eq!(world.queue.complete(&mut world.pool), 1);
-    assert_eq!(world.queue.counts.bad_descriptors, 4);
+    assert_eq!(world.queue.books.counts.bad_descriptors, 4);
     // The frame to be filled is still the kernel's, and can still be received.
     world.produce(filling + HEADROOM, 60, false);
     assert_eq!(world.receive(), 1);
@@ -268,7 +268,7 @@ fn packets_that_the_kernel_refuses_are_dropped_and_counted() {
     for lengths in bad {
         assert_eq!(world.send(lengths), 1, "{lengths:?}");
     }
-    assert_eq!(world.queue.counts.tx_dropped, bad.len() as u64);
+    assert_eq!(world.queue.books.counts.tx_dropped, bad.len() as u64);
     assert!(world.transmitted().is_empty());
     assert_eq!(world.pool.free_count() as u32, FRAMES);
 }
