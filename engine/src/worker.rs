@@ -513,15 +513,15 @@ impl Worker {
     }
 
     /// Closes everything and returns every frame to the pool. Whether all came home: those that
-    /// applications still read did not. What a device of a cable's other end still reads counts
-    /// as sent.
+    /// applications still read did not. What a cable's other end still reads is no loss: that
+    /// gives it back.
     pub fn shut_down(&mut self) -> bool {
         self.contexts.clear(&mut self.ip, &mut self.udp);
         self.burst.free(&mut self.ip.link.pool);
         self.ip.link.release();
         let pool = &self.ip.link.pool;
         let census = pool.census();
-        let home = census.count(FrameState::Free) + census.count(FrameState::Transmitting);
-        pool.is_conserved() && home == census.total()
+        let out = census.count(FrameState::Loaned) + census.count(FrameState::Received);
+        pool.is_conserved() && out == 0
     }
 }

@@ -268,7 +268,7 @@ impl<S: Udp> Log<S> {
 }
 
 #[test]
-fn every_call_says_what_std_says() {
+fn s9_a_socket_is_an_address_and_a_port_and_says_what_std_says() {
     let mut theirs = Log { world: kernel(), lines: Vec::new() };
     theirs.everything();
     assert!(theirs.lines.iter().any(|line| line.starts_with("recv, refused: ConnectionRefused")));
