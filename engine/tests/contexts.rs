@@ -200,6 +200,31 @@ fn a_socket_that_was_is_no_crime() {
 }
 
 #[test]
+fn a_frame_of_a_socket_that_was_gets_nothing_of_the_next_one() {
+    let mut court = Court::new();
+    let bind = |court: &mut Court, context, port| {
+        let bound = court.bed.engine.udp_bind(context, (ip(2), port).into(), 1 << 20);
+        bound.expect("a port").0
+    };
+    let old = bind(&mut court, LIAR, 3000);
+    court.send(3000);
+    let (kept, ..) = court.liar.receive().expect("a datagram");
+    let now = court.bed.now;
+    court.bed.engine.udp_close(now, old);
+    // The honest application's socket is in the same slot now, with as much published as may be
+    // and more behind it.
+    bind(&mut court, HONEST, 3001);
+    for _ in 0..40 {
+        court.send(3001);
+    }
+    court.liar.borrower.returner().give(kept);
+    court.turn();
+    assert!(court.liar.receive().is_none(), "another application's datagram");
+    let received = std::iter::from_fn(|| court.honest.receive()).count();
+    assert_eq!(received, 32, "what may be published at once");
+}
+
+#[test]
 fn what_a_context_that_was_cut_off_still_holds_comes_home_later() {
     let mut court = Court::new();
     court.send(1000);

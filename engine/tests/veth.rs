@@ -100,7 +100,7 @@ impl Capture {
 
     /// Ends the capture and counts the packets that `filter` matches, with every checksum looked
     /// at.
-    fn count(&mut self, filter: &str) -> usize {
+    fn count(&self, filter: &str) -> usize {
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-Y", filter]);
         for protocol in ["ip", "udp"] {

@@ -58,6 +58,8 @@ enum Holder {
 /// What waits for one socket's application.
 #[derive(Debug, Default)]
 struct ReceiveBuffer {
+    /// Of the socket whose buffer it is: frames of one that had the slot before come back later.
+    generation: u16,
     queue: VecDeque<Waiting>,
     /// Frames in the queue.
     queued: usize,
@@ -125,7 +127,11 @@ impl Contexts {
             self.buffers.resize_with(place + 1, ReceiveBuffer::default);
         }
         let limit = (bytes.min(MAX_RECEIVE_BUFFER) / frame_size).max(1);
-        self.buffers[place].limit = limit;
+        let buffer = &mut self.buffers[place];
+        if buffer.generation != socket.generation {
+            *buffer = ReceiveBuffer { generation: socket.generation, ..Default::default() };
+        }
+        buffer.limit = limit;
         limit * frame_size
     }
 
@@ -370,6 +376,9 @@ impl Contexts {
     #[inline]
     fn returned(&mut self, pool: &mut Pool, id: ContextId, socket: SocketId) {
         let Some(buffer) = self.buffers.get_mut(socket.slot as usize) else { return };
+        if buffer.generation != socket.generation {
+            return;
+        }
         buffer.published = buffer.published.saturating_sub(1);
         let Some(Some(context)) = self.contexts.get_mut(usize::from(id.0)) else { return };
         while let Some(next) = buffer.queue.front()
