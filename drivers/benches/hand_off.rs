@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use corewire_drivers::mem::{Loan, Pages, Pool, Region, RegionConfig};
 use corewire_drivers::ring::lending::{self, LendingConfig};
-use corewire_drivers::ring::{Borrower, Consumer, Entry, Handed, Lender, Producer, spsc};
+use corewire_drivers::ring::{Borrower, Consumer, Entry, Handed, Lender, Producer, Sent, spsc};
 use crossbeam_utils::CachePadded;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -211,11 +211,11 @@ impl End for Worker {
     fn receive(&mut self, entries: &mut [Entry]) -> usize {
         let mut count = 0;
         while count < entries.len()
-            && let Some(entry) = self.lender.take_back()
+            && let Some(Sent { frame: Some(frame), socket, tag }) = self.lender.take_back()
         {
-            let frame = self.pool.unloan(entry.frame, entry.offset, entry.length, 0);
+            let frame = self.pool.unloan(frame, 0);
             self.pool.give(frame.expect("an honest application"));
-            entries[count] = entry;
+            entries[count] = Entry { socket, tag, ..Entry::default() };
             count += 1;
         }
         count

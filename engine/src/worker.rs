@@ -98,7 +98,12 @@ impl Worker {
         }
         progress.collected = self.contexts.collect(&mut self.ip, &mut self.udp, now);
         let Self { ip, udp, .. } = self;
-        application.on_turn(&mut Turn { ip, udp, now });
+        let mut turn = Turn { ip, udp, now };
+        // As in deliver_inline().
+        let call = std::panic::AssertUnwindSafe(|| application.on_turn(&mut turn));
+        if std::panic::catch_unwind(call).is_err() {
+            self.ip.link.counters.add(Counter::PanicsCaught, 1);
+        }
         self.ip.link.flush(now);
         progress.backlog = self.ip.link.backlog();
         self.count(progress);
@@ -307,7 +312,12 @@ impl Worker {
             }
             (Some(socket), Some(Owner::Inline)) => {
                 let Self { ip, udp, .. } = self;
-                app.on_error(&mut Turn { ip, udp, now }, socket, error);
+                let mut turn = Turn { ip, udp, now };
+                let call = std::panic::AssertUnwindSafe(|| app.on_error(&mut turn, socket, error));
+                if std::panic::catch_unwind(call).is_err() {
+                    self.ip.link.counters.add(Counter::PanicsCaught, 1);
+                    self.udp.close(socket);
+                }
             }
             _ => {}
         }
@@ -395,9 +405,7 @@ impl Worker {
         address: std::net::IpAddr,
         mac: MacAddr,
     ) {
-        self.ip.link.learn(now, interface, address, mac, Evidence::Answer);
-        // It was told: others know already.
-        self.ip.link.take_events().for_each(drop);
+        self.ip.link.learn_from_peer(now, interface, address, mac);
     }
 
     /// Claims so far that a known neighbour has another station address.

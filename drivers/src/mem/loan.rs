@@ -67,6 +67,40 @@ impl Loan {
     }
 }
 
+/// What an application says that it gives back, as its ring has it: to be checked by
+/// [`Pool::unloan`](super::Pool::unloan).
+///
+/// A ring makes one where a [`Loan`] was put in, and the pool consumes it: so one loan makes one
+/// frame again, whatever numbers stand in the ring.
+#[derive(Debug, Eq, PartialEq)]
+#[must_use = "a frame that is given back and not taken is lost until its region goes"]
+pub struct Returned {
+    pub(super) key: u32,
+    pub(super) offset: u16,
+    pub(super) length: u16,
+}
+
+impl Returned {
+    /// The claim that a ring holds.
+    #[inline]
+    pub(crate) const fn new(key: u32, offset: u16, length: u16) -> Self {
+        Self { key, offset, length }
+    }
+
+    /// Bytes of data, as the application says.
+    #[inline]
+    #[must_use]
+    pub const fn length(&self) -> u16 {
+        self.length
+    }
+
+    /// The same frame, of which no bytes are wanted.
+    #[inline]
+    pub const fn without_bytes(self) -> Self {
+        Self::new(self.key, 0, 0)
+    }
+}
+
 /// Why the pool did not take a buffer back from an application.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum LoanError {

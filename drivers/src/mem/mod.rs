@@ -24,7 +24,7 @@ mod region;
 /// One atomic byte a frame: where it is.
 mod state;
 
-pub use loan::{Loan, LoanError};
+pub use loan::{Loan, LoanError, Returned};
 pub use map::{Mapping, Pages};
 pub use packet::{Frame, Packet};
 pub use pool::{Census, Pool};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::state::advance;
-use super::{Frame, FrameState, Loan, LoanError, Packet, Region, StateViolation};
+use super::{Frame, FrameState, Loan, LoanError, Packet, Region, Returned, StateViolation};
 use crate::env::DropReason;
 use crate::env::limits::{HEADROOM, MAX_PACKET_FRAMES};
 
@@ -144,6 +144,7 @@ impl Pool {
     /// The packet's bytes, frame by frame.
     #[inline]
     pub fn segments<'a>(&'a self, packet: &'a Packet) -> Segments<'a> {
+        assert!(self.region.owns(packet.first()), "a packet of another region");
         Segments { pool: self, packet, next: packet.first().index(), left: packet.frames() }
     }
 
@@ -193,6 +194,7 @@ impl Pool {
     /// [`DropReason::IpMalformed`] when the packet is shorter than that,
     /// [`DropReason::NoFrame`] when the first frame has no room.
     pub fn pull_up(&mut self, packet: &mut Packet, count: usize) -> Result<(), DropReason> {
+        assert!(self.region.owns(packet.first()), "a packet of another region");
         if usize::from(packet.first().len()) >= count {
             return Ok(());
         }
@@ -225,7 +227,11 @@ impl Pool {
 
     /// Cuts the packet to its first `len` bytes and frees frames that have none left. No change
     /// when it is no longer than that.
+    ///
+    /// # Panics
+    /// When the packet is another region's.
     pub fn truncate(&mut self, packet: &mut Packet, len: usize) {
+        assert!(self.region.owns(packet.first()), "a packet of another region");
         if len >= packet.len() {
             return;
         }
@@ -269,21 +275,9 @@ impl Pool {
         Ok(frame.into())
     }
 
-    /// Gives a frame to a device to be filled: → fill. Returns its index; the token is gone until
-    /// [`received`](Self::received).
-    ///
-    /// # Panics
-    /// When the frame is another region's.
-    #[inline]
-    pub fn to_fill(&mut self, frame: Frame) -> u32 {
-        assert!(self.region.owns(&frame), "a frame of another region");
-        self.set(frame.index(), FrameState::Fill);
-        frame.index()
-    }
-
     /// A free frame's index for the fill ring, without a token in between: free → fill.
     #[inline]
-    pub fn take_to_fill(&mut self) -> Option<u32> {
+    pub(crate) fn take_to_fill(&mut self) -> Option<u32> {
         let index = self.free.pop()?;
         self.set(index, FrameState::Fill);
         Some(index)
@@ -294,7 +288,13 @@ impl Pool {
     /// # Errors
     /// When the device did not have that frame: a duplicate, or never given. Count it and go on.
     #[inline]
-    pub fn received(&mut self, index: u32, head: u16, len: u16) -> Result<Frame, StateViolation> {
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "only the owning core moves frames")]
+    pub(crate) fn received(
+        &mut self,
+        index: u32,
+        head: u16,
+        len: u16,
+    ) -> Result<Frame, StateViolation> {
         advance(self.region.states(), index, FrameState::Fill, FrameState::Received)?;
         Ok(self.region.token(index, head, len))
     }
@@ -303,7 +303,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the device did not have that frame.
-    pub fn unfilled(&mut self, index: u32) -> Result<(), StateViolation> {
+    pub(crate) fn unfilled(&mut self, index: u32) -> Result<(), StateViolation> {
         advance(self.region.states(), index, FrameState::Fill, FrameState::Free)?;
         self.free.push(index);
         Ok(())
@@ -316,7 +316,8 @@ impl Pool {
     /// # Panics
     /// When the frame is another region's.
     #[inline]
-    pub fn transmit(&mut self, frame: Frame, kept: bool) -> u32 {
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "only the owning core moves frames")]
+    pub(crate) fn transmit(&mut self, frame: Frame, kept: bool) -> u32 {
         assert!(self.region.owns(&frame), "a frame of another region");
         let state = if kept { FrameState::TransmittingKept } else { FrameState::Transmitting };
         self.set(frame.index(), state);
@@ -344,7 +345,7 @@ impl Pool {
     /// # Errors
     /// When the device did not have that frame. Count it and go on.
     #[inline]
-    pub fn completed(&mut self, index: u32) -> Result<(), StateViolation> {
+    pub(crate) fn completed(&mut self, index: u32) -> Result<(), StateViolation> {
         let states = self.region.states();
         match advance(states, index, FrameState::Transmitting, FrameState::Free) {
             Ok(()) => self.free.push(index),
@@ -375,20 +376,15 @@ impl Pool {
         Loan::new(frame)
     }
 
-    /// Context `context` says that it gives back frame `key`, with `length` bytes at `offset`:
-    /// loaned → held. Every number is checked.
+    /// Context `context` says that it gives back a frame, with some bytes in it: loaned → held.
+    /// Every number is checked.
     ///
     /// # Errors
     /// When the frame is not on loan to that context or does not hold those bytes: the context
     /// can't be trusted.
     #[inline]
-    pub fn unloan(
-        &mut self,
-        key: u32,
-        offset: u16,
-        length: u16,
-        context: u16,
-    ) -> Result<Frame, LoanError> {
+    pub fn unloan(&mut self, returned: Returned, context: u16) -> Result<Frame, LoanError> {
+        let Returned { key, offset, length } = returned;
         let frame = Frame::new(key, offset, length);
         if !self.region.owns(&frame) {
             return Err(LoanError::OtherRegion { key });
@@ -429,7 +425,16 @@ impl Pool {
         census
     }
 
-    /// Whether every frame is in one state, and the free ones are those of the free list.
+    /// Whether every frame came home: none is with a device, an application or a queue, and no
+    /// token was dropped.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_conserved() && self.free.len() == self.region.frame_count() as usize
+    }
+
+    /// Whether the table and the free list agree: no frame was freed twice, and none is free and
+    /// elsewhere. A token that was dropped it does not see: [`is_whole`](Self::is_whole) does, once
+    /// nobody should have any.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         let census = self.census();

@@ -22,7 +22,7 @@ use super::Entry;
 use super::memory::Words;
 use super::return_stack::{self, Chain};
 use super::spsc::{self, Consumer, Full, Producer};
-use crate::mem::{Loan, Region};
+use crate::mem::{Loan, Region, Returned};
 
 /// What a hand-off must have room for, in each direction.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -53,6 +53,17 @@ struct Outward {
     /// so that they never take a frame's place.
     signals: VecDeque<u32>,
     max_signals: usize,
+}
+
+/// What came out of a ring, on the worker's side: numbers that an application wrote.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Sent {
+    /// The frame that it gives back; `None` for a signal.
+    pub frame: Option<Returned>,
+    /// The socket's slot.
+    pub socket: u32,
+    /// The socket's generation and flags.
+    pub tag: u32,
 }
 
 /// The worker's end: lends frames and takes them back. `Send`, not `Sync`.
@@ -135,20 +146,21 @@ impl Lender {
     /// The next entry that the application sent, as it stands there: check the frame by
     /// [`Pool::unloan`](crate::mem::Pool::unloan), the socket and the tag against the books.
     #[inline]
-    pub fn take_back(&mut self) -> Option<Entry> {
-        self.inward.pop()
+    pub fn take_back(&mut self) -> Option<Sent> {
+        let Entry { frame, offset, length, socket, tag } = self.inward.pop()?;
+        let frame = (frame != Entry::NO_FRAME).then_some(Returned::new(frame, offset, length));
+        Some(Sent { frame, socket, tag })
     }
 
-    /// The next frame that was given back through a [`Returner`], by its key: check it like an
-    /// entry, with no bytes.
+    /// The next frame that was given back through a [`Returner`]: check it like an entry's.
     #[inline]
-    pub fn take_dropped(&mut self) -> Option<u32> {
+    pub fn take_dropped(&mut self) -> Option<Returned> {
         let links = self.inward.words.links(&self.region);
         if let Some(key) = self.dropped.next(links) {
-            return Some(key);
+            return Some(Returned::new(key, 0, 0));
         }
         self.dropped = return_stack::take_all(self.inward.words.returns(), links);
-        self.dropped.next(links)
+        self.dropped.next(links).map(|key| Returned::new(key, 0, 0))
     }
 
     /// Whether there is nothing to take back right now, by either way.
@@ -160,10 +172,14 @@ impl Lender {
     }
 
     /// A frame that was lent to an application which [is gone](Self::is_closed) and never took
-    /// it. Frames that it did take come back through the ring or a [`Returner`], or, when its
-    /// process died, by a sweep of the pool.
-    pub fn recall(&mut self) -> Option<Entry> {
-        self.outward.ring.recall()
+    /// it. Frames that it did take come back through the ring or a [`Returner`].
+    pub fn recall(&mut self) -> Option<Returned> {
+        loop {
+            let Entry { frame, .. } = self.outward.ring.recall()?;
+            if frame != Entry::NO_FRAME {
+                return Some(Returned::new(frame, 0, 0));
+            }
+        }
     }
 
     /// Whether the application's end is gone.

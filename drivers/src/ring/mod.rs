@@ -25,7 +25,7 @@ pub mod spsc;
 pub mod sync;
 
 pub use entry::Entry;
-pub use lending::{Borrower, Handed, Lender, LendingConfig, Returner};
+pub use lending::{Borrower, Handed, Lender, LendingConfig, Returner, Sent};
 pub use spsc::{Consumer, Full, Producer};
 
 #[cfg(all(test, loom))]

@@ -142,7 +142,7 @@ fn set(worker: &mut Worker, id: SocketId, option: UdpOption) -> Answer {
     }
     let Some(socket) = worker.udp_socket(id) else { return Answer::NoSocket };
     match option {
-        UdpOption::Broadcast(allowed) => socket.broadcast = allowed,
+        UdpOption::Broadcast(allowed) => socket.set_broadcast(allowed),
         UdpOption::Ttl(ttl) => socket.set_ttl(ttl),
         UdpOption::ReceiveBuffer(_) => {}
     }

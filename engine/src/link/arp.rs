@@ -42,11 +42,21 @@ pub fn input(
         Purpose::Probe if for_us => return Ok(Some(answer(link, packet, &message, mac))),
         _ => return Err(DropReason::ArpNotForUs),
     };
-    link.learn(now, interface, IpAddr::V4(message.sender_ip), message.sender_mac, evidence);
+    let sender = IpAddr::V4(message.sender_ip);
+    if is_neighbor(link, interface, sender) {
+        link.learn(now, interface, sender, message.sender_mac, evidence);
+    }
     if evidence == Evidence::Answer {
         return Ok(None);
     }
     Ok(Some(answer(link, packet, &message, mac)))
+}
+
+/// Whether `address` can be a neighbour's: one that stands on a network of the interface's. What
+/// others claim to be is nothing to us, since routes lead to them by a gateway.
+fn is_neighbor(link: &Link, interface: InterfaceId, address: IpAddr) -> bool {
+    let ours = link.snapshot.interface(interface);
+    ours.is_some_and(|ours| ours.addresses.iter().any(|ours| ours.is_on_link(address)))
 }
 
 /// A gratuitous ARP may refresh what we know and never makes an entry: else anyone could fill the

@@ -114,6 +114,8 @@ pub struct Neighbors {
     cursor: usize,
     /// Where the search for an entry to throw out goes on.
     hand: usize,
+    /// Packets that waited for neighbours which had to make room.
+    given_up: Vec<Packet>,
     /// Answers that contradicted a fresh one: an address conflict, or somebody who lies.
     conflicts: u64,
 }
@@ -153,6 +155,7 @@ impl Neighbors {
             next_event: Instant::FAR_FUTURE,
             cursor: 0,
             hand: 0,
+            given_up: Vec::with_capacity(QUEUE),
             conflicts: 0,
         }
     }
@@ -160,7 +163,8 @@ impl Neighbors {
     /// The entry of a neighbour, made and put to the question if there is none.
     ///
     /// # Errors
-    /// [`DropReason::NeighborQueueFull`] when the table is full of neighbours that answer.
+    /// [`DropReason::NeighborQueueFull`] when the table is full of neighbours that answer. Those
+    /// that had to make room leave packets behind: [`next_given_up`](Self::next_given_up).
     pub fn find(
         &mut self,
         now: Instant,
@@ -249,6 +253,10 @@ impl Neighbors {
             Some(_) => return [const { None }; QUEUE],
             // Nobody asked: an answer out of the blue.
             None if evidence == Evidence::Answer => return [const { None }; QUEUE],
+            // Nobody is thrown out for somebody whom we may never speak with.
+            None if self.free.is_empty() && self.entries.len() == CAPACITY => {
+                return [const { None }; QUEUE];
+            }
             None => match self.insert(now, interface, address) {
                 Some(slot) => slot,
                 None => return [const { None }; QUEUE],
@@ -408,14 +416,12 @@ impl Neighbors {
     }
 
     fn insert(&mut self, now: Instant, interface: InterfaceId, address: IpAddr) -> Option<u16> {
-        let slot = match self.free.pop() {
+        let slot = match self.vacant() {
             Some(slot) => slot,
-            None if self.entries.len() < CAPACITY => {
-                self.entries.push(Entry::vacant());
-                (self.entries.len() - 1) as u16
-            }
             None => {
-                let slot = self.next_unanswered()?;
+                let slot = self.least_wanted(now)?;
+                let waiting = &mut self.entries[usize::from(slot)].waiting;
+                self.given_up.extend(waiting.iter_mut().filter_map(Option::take));
                 self.remove(slot);
                 self.free.pop()?
             }
@@ -427,20 +433,38 @@ impl Neighbors {
         Some(slot)
     }
 
-    /// The entry to throw out of a full table: the next that never had an answer and keeps no
-    /// packet. A hand that goes round (the clock algorithm) finds it in a step or two during a
-    /// sweep, where a search for the oldest would look at all of them for each packet.
-    fn next_unanswered(&mut self) -> Option<u16> {
+    fn vacant(&mut self) -> Option<u16> {
+        if self.free.is_empty() && self.entries.len() < CAPACITY {
+            self.entries.push(Entry::vacant());
+            self.free.push((self.entries.len() - 1) as u16);
+        }
+        self.free.pop()
+    }
+
+    /// The entry to throw out of a full table: one that has no answer and keeps no packet; else
+    /// one that nobody has used since it got old; else one that has no answer. A hand that goes
+    /// round (the clock algorithm) finds the first kind in a step or two during a sweep of the
+    /// network, where a search for the oldest would look at all of them for each packet.
+    fn least_wanted(&mut self, now: Instant) -> Option<u16> {
+        let (mut stale, mut pending) = (None, None);
         for _ in 0..self.entries.len() {
             self.hand = (self.hand + 1) % self.entries.len();
-            let entry = &self.entries[self.hand];
-            if matches!(entry.state, State::Incomplete | State::Failed)
-                && entry.waiting.iter().all(Option::is_none)
-            {
-                return Some(self.hand as u16);
+            let (slot, entry) = (Some(self.hand as u16), &self.entries[self.hand]);
+            match entry.state {
+                State::Incomplete | State::Failed if entry.waiting.iter().all(Option::is_none) => {
+                    return slot;
+                }
+                State::Incomplete | State::Failed => pending = pending.or(slot),
+                State::Reachable if now >= entry.until => stale = stale.or(slot),
+                _ => {}
             }
         }
-        None
+        stale.or(pending)
+    }
+
+    /// A packet that waited for a neighbour which had to make room for another.
+    pub fn next_given_up(&mut self) -> Option<Packet> {
+        self.given_up.pop()
     }
 
     fn remove(&mut self, slot: u16) {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use corewire_drivers::device::{Burst, Device, DeviceState, LinkKind};
+use corewire_drivers::env::limits::RESERVE;
 use corewire_drivers::env::{Counter, Counters, DropReason, Instant, Rng};
 use corewire_drivers::mem::{Packet, Pool};
 
@@ -178,21 +179,28 @@ impl Link {
     /// Why it was dropped; it has been counted and freed.
     #[inline]
     pub fn output_framed(&mut self, place: usize, mut packet: Packet) -> Result<(), DropReason> {
-        if packet.len() < ethernet::MIN_FRAME_LEN {
-            self.pad(place, &mut packet);
+        if packet.len() < ethernet::MIN_FRAME_LEN && !self.pad(place, &mut packet) {
+            self.discard(packet, DropReason::NoFrame);
+            return Err(DropReason::NoFrame);
         }
         self.enqueue(place, packet)
     }
 
     /// Fills a short frame up to the 60 bytes of the standard with zeros, so that nothing that the
-    /// frame held before leaves the host (CVE-2003-0001, "EtherLeak").
+    /// frame held before leaves the host (CVE-2003-0001, "EtherLeak"). False when they do not fit:
+    /// an application may have put its bytes at the very end of a frame.
     #[inline]
-    fn pad(&self, place: usize, packet: &mut Packet) {
-        let len = packet.len();
-        if self.egress[place].kind == LinkKind::Ethernet && packet.is_linear() {
-            packet.grow((ethernet::MIN_FRAME_LEN - len) as u16);
-            self.pool.bytes_mut(packet)[len..].fill(0);
+    fn pad(&self, place: usize, packet: &mut Packet) -> bool {
+        let (len, min) = (packet.len(), ethernet::MIN_FRAME_LEN);
+        if self.egress[place].kind != LinkKind::Ethernet {
+            return true;
         }
+        if !packet.is_linear() || packet.headroom() + min > self.pool.region().frame_size() {
+            return false;
+        }
+        packet.grow((min - len) as u16);
+        self.pool.bytes_mut(packet)[len..].fill(0);
+        true
     }
 
     #[inline]
@@ -200,7 +208,9 @@ impl Link {
         let egress = &mut self.egress[place];
         if egress.burst.room() == 0 {
             // Time only matters to devices in a simulation, which take whole bursts anyway.
-            egress.device.tx_burst(Instant::ZERO, &mut self.pool, &mut egress.burst);
+            let now = Instant::ZERO;
+            let sent = egress.device.tx_burst(now, &mut self.pool, &mut egress.burst);
+            self.counters.add(Counter::TxPackets, sent as u64);
         }
         match egress.burst.push(packet) {
             Ok(()) => Ok(()),
@@ -257,6 +267,31 @@ impl Link {
         mac: MacAddr,
         evidence: Evidence,
     ) {
+        self.take_note(now, interface, address, mac, evidence);
+        if evidence == Evidence::Answer {
+            self.event(LinkEvent::Learned(interface, address, mac));
+        }
+    }
+
+    /// Another worker says where a neighbour is: the others know already.
+    pub fn learn_from_peer(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: MacAddr,
+    ) {
+        self.take_note(now, interface, address, mac, Evidence::Answer);
+    }
+
+    fn take_note(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: MacAddr,
+        evidence: Evidence,
+    ) {
         let key = (interface, address);
         let waiting = self.neighbors.learn(now, key, mac, evidence, &mut self.rng);
         for packet in waiting.into_iter().flatten() {
@@ -264,9 +299,6 @@ impl Link {
             let ether_type = if version == 6 { EtherType::IPV6 } else { EtherType::IPV4 };
             // What can't be sent has been counted.
             let _ = self.frame(interface, mac, ether_type, packet);
-        }
-        if evidence == Evidence::Answer {
-            self.event(LinkEvent::Learned(interface, address, mac));
         }
     }
 
@@ -298,9 +330,12 @@ impl Link {
         interface: InterfaceId,
         address: IpAddr,
     ) -> Result<NeighborRef, DropReason> {
-        let known = !self.neighbors.knows(interface, address);
+        let new = !self.neighbors.knows(interface, address);
         let found = self.neighbors.find(now, interface, address)?;
-        if known && let Some(mac) = self.snapshot.neighbor(interface, address) {
+        while let Some(packet) = self.neighbors.next_given_up() {
+            self.discard(packet, DropReason::NeighborQueueFull);
+        }
+        if new && let Some(mac) = self.snapshot.neighbor(interface, address) {
             self.learn(now, interface, address, mac, Evidence::Permanent);
         }
         Ok(found)
@@ -319,6 +354,11 @@ impl Link {
     }
 
     fn hold(&mut self, neighbor: NeighborRef, packet: Packet) -> Result<(), DropReason> {
+        if self.pool.free_count() < RESERVE {
+            // What waits in vain must not keep the stack from speaking.
+            self.discard(packet, DropReason::NeighborQueueFull);
+            return Err(DropReason::NeighborQueueFull);
+        }
         if let Err(oldest) = self.neighbors.wait(neighbor, packet) {
             // The newest packet waits; an older one had to go.
             self.discard(oldest, DropReason::NeighborQueueFull);

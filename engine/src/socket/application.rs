@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use corewire_drivers::env::limits::RESERVE;
 use corewire_drivers::env::{DropReason, Instant};
 use corewire_drivers::mem::Packet;
 
@@ -127,8 +128,12 @@ impl Turn<'_> {
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), DropReason> {
-        let socket = self.udp.get_mut(socket).ok_or(DropReason::SocketClosed)?;
+        self.udp.get_mut(socket).ok_or(DropReason::SocketClosed)?;
         let pool = &mut self.ip.link.pool;
+        if pool.free_count() <= RESERVE {
+            // The stack must still be able to speak for itself.
+            return Err(DropReason::NoFrame);
+        }
         let mut frame = pool.take().ok_or(DropReason::NoFrame)?;
         if len > pool.region().frame_size() - usize::from(frame.head()) {
             pool.give(frame);
@@ -137,7 +142,7 @@ impl Turn<'_> {
         frame.set_range(frame.head(), len as u16);
         let mut packet = Packet::from(frame);
         write(pool.bytes_mut(&mut packet));
-        udp::output::output(self.ip, self.now, socket, peer, packet)
+        udp::output::output(self.ip, self.udp, self.now, socket, peer, packet)
     }
 }
 
@@ -215,10 +220,9 @@ impl Datagram<'_> {
     /// As [`Turn::udp_send`].
     #[inline]
     pub fn answer(self, turn: &mut Turn<'_>) -> Result<(), DropReason> {
-        let socket = turn.udp.get_mut(self.socket).ok_or(DropReason::SocketClosed)?;
         let packet = self.packet.take().ok_or(DropReason::SocketClosed)?;
         let peer = SocketAddr::new(self.from.addresses.source(), self.received.ports.0);
-        udp::output::output(turn.ip, turn.now, socket, peer, packet)
+        udp::output::output(turn.ip, turn.udp, turn.now, self.socket, peer, packet)
     }
 
     /// Cuts the payload to its first `len` bytes.

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use corewire_drivers::env::limits::{PUBLISH_MAX, RESERVE, TRANSMIT_CREDITS};
 use corewire_drivers::env::{Counter, DropReason, Instant};
-use corewire_drivers::mem::{Frame, Packet, Pool};
-use corewire_drivers::ring::{Entry, Lender};
+use corewire_drivers::mem::{Frame, Packet, Pool, Returned};
+use corewire_drivers::ring::{Lender, Sent};
 
 use super::SocketId;
 use super::application::SocketError;
@@ -41,8 +41,9 @@ struct Context {
     credits: usize,
     /// Whether something was put in the ring that its application may be asleep for.
     ring: bool,
-    /// Whether it wants to write: one that never has gets no frames for it.
-    writes: bool,
+    /// How many empty frames it wants to have: none before it asks, and none after it gave some
+    /// back.
+    wants: usize,
     /// Whether it is gone or was cut off, and is only waited for until its frames are back.
     draining: bool,
 }
@@ -58,8 +59,8 @@ enum Holder {
 /// What waits for one socket's application.
 #[derive(Debug, Default)]
 struct ReceiveBuffer {
-    /// Of the socket whose buffer it is: frames of one that had the slot before come back later.
-    generation: u16,
+    /// Whose it is: a slot is used again, and frames of its last socket may still be out.
+    socket: Option<SocketId>,
     queue: VecDeque<Waiting>,
     /// Frames in the queue.
     queued: usize,
@@ -108,14 +109,8 @@ impl Contexts {
         if self.contexts[place].is_some() {
             return false;
         }
-        self.contexts[place] = Some(Context {
-            lender,
-            held: 0,
-            credits: 0,
-            ring: false,
-            writes: false,
-            draining: false,
-        });
+        self.contexts[place] =
+            Some(Context { lender, held: 0, credits: 0, ring: false, wants: 0, draining: false });
         true
     }
 
@@ -128,8 +123,8 @@ impl Contexts {
         }
         let limit = (bytes.min(MAX_RECEIVE_BUFFER) / frame_size).max(1);
         let buffer = &mut self.buffers[place];
-        if buffer.generation != socket.generation {
-            *buffer = ReceiveBuffer { generation: socket.generation, ..Default::default() };
+        if buffer.socket != Some(socket) {
+            *buffer = ReceiveBuffer { socket: Some(socket), ..ReceiveBuffer::default() };
         }
         buffer.limit = limit;
         limit * frame_size
@@ -138,10 +133,11 @@ impl Contexts {
     /// Frees what waits for a socket that is closed.
     pub fn close(&mut self, pool: &mut Pool, owner: Owner, socket: SocketId) {
         let Some(buffer) = self.buffers.get_mut(socket.slot as usize) else { return };
-        let queued = std::mem::take(&mut buffer.queued);
-        buffer.published = 0;
-        let waiting = std::mem::take(&mut buffer.queue);
-        waiting.into_iter().for_each(|waiting| pool.free(waiting.packet));
+        if buffer.socket != Some(socket) {
+            return;
+        }
+        let ReceiveBuffer { queue, queued, .. } = std::mem::take(buffer);
+        queue.into_iter().for_each(|waiting| pool.free(waiting.packet));
         if let Some(context) = self.of_owner(owner) {
             context.held -= queued;
         }
@@ -246,7 +242,7 @@ impl Contexts {
             let Some(entry) = context.lender.take_back() else { break };
             work += 1;
             let result = if draining {
-                self.drained(&mut ip.link.pool, id, entry.frame)
+                entry.frame.map_or(Ok(()), |frame| self.drained(&mut ip.link.pool, id, frame))
             } else {
                 self.entry(ip, udp, now, id, entry)
             };
@@ -254,10 +250,10 @@ impl Contexts {
         }
         while work < BUDGET
             && let Some(context) = self.get(id)
-            && let Some(key) = context.lender.take_dropped()
+            && let Some(frame) = context.lender.take_dropped()
         {
             work += 1;
-            let result = self.drained(&mut ip.link.pool, id, key);
+            let result = self.drained(&mut ip.link.pool, id, frame);
             self.judge(ip, udp, id, result);
         }
         self.settle(ip, udp, id, closed && work < BUDGET);
@@ -277,6 +273,10 @@ impl Contexts {
         ip.link.counters.add_drop(reason);
         if reason == DropReason::HostileEntry && self.get(id).is_some_and(|c| !c.draining) {
             ip.link.counters.add(Counter::ContextsCutOff, 1);
+            let sockets: Vec<_> = udp.of_context(id).collect();
+            for socket in sockets {
+                self.report(id, socket, SocketError::NetworkDown);
+            }
             self.remove(ip, udp, id);
         }
     }
@@ -292,15 +292,20 @@ impl Contexts {
             self.judge(ip, udp, id, Err(DropReason::HostileEntry));
         } else if closed {
             self.remove(ip, udp, id);
-        } else if context.writes && context.credits <= TRANSMIT_CREDITS / 2 {
+        } else if context.credits < context.wants.div_ceil(2) {
             grant(context, &mut self.holders, &mut ip.link.pool, id);
         }
     }
 
     /// A frame that is no longer needed.
     #[inline]
-    fn drained(&mut self, pool: &mut Pool, id: ContextId, key: u32) -> Result<(), DropReason> {
-        let frame = self.take(pool, id, key, 0, 0)?;
+    fn drained(
+        &mut self,
+        pool: &mut Pool,
+        id: ContextId,
+        frame: Returned,
+    ) -> Result<(), DropReason> {
+        let (frame, _) = self.take(pool, id, frame.without_bytes())?;
         pool.give(frame);
         Ok(())
     }
@@ -313,20 +318,24 @@ impl Contexts {
         udp: &mut Sockets,
         now: Instant,
         id: ContextId,
-        entry: Entry,
+        Sent { frame, socket, tag }: Sent,
     ) -> Result<(), DropReason> {
-        let tag = Tag::unpack(entry.tag).ok_or(DropReason::HostileEntry)?;
-        if entry.frame == Entry::NO_FRAME {
-            return self.signal(&mut ip.link.pool, id, tag);
-        }
-        let frame = self.take(&mut ip.link.pool, id, entry.frame, entry.offset, entry.length)?;
+        let tag = Tag::unpack(tag).ok_or(DropReason::HostileEntry)?;
+        let Some(frame) = frame else { return self.signal(&mut ip.link.pool, id, tag) };
+        let (frame, holder) = self.take(&mut ip.link.pool, id, frame)?;
         match tag.kind {
             Kind::Return => {
                 ip.link.pool.give(frame);
+                if holder == Holder::Credit
+                    && let Some(context) = self.get(id)
+                {
+                    // It has more than it needs: it asks when that changes.
+                    context.wants = 0;
+                }
                 Ok(())
             }
             Kind::Send | Kind::SendTo => {
-                let socket = SocketId { slot: entry.socket, generation: tag.generation };
+                let socket = SocketId { slot: socket, generation: tag.generation };
                 send(ip, udp, now, (id, socket), tag.kind == Kind::SendTo, frame)
             }
             _ => {
@@ -336,11 +345,14 @@ impl Contexts {
         }
     }
 
-    /// An entry without a frame: the application wants to write.
+    /// An entry without a frame: the application wants to write, with so many frames at a time.
     fn signal(&mut self, pool: &mut Pool, id: ContextId, tag: Tag) -> Result<(), DropReason> {
         match self.contexts.get_mut(usize::from(id.0)) {
             Some(Some(context)) if tag.kind == Kind::Credit => {
-                context.writes = true;
+                context.wants = match usize::from(tag.ip_header_words) {
+                    0 => TRANSMIT_CREDITS,
+                    wants => wants.min(TRANSMIT_CREDITS),
+                };
                 grant(context, &mut self.holders, pool, id);
                 Ok(())
             }
@@ -354,11 +366,9 @@ impl Contexts {
         &mut self,
         pool: &mut Pool,
         id: ContextId,
-        key: u32,
-        offset: u16,
-        length: u16,
-    ) -> Result<Frame, DropReason> {
-        let frame = pool.unloan(key, offset, length, id.0).map_err(|_| DropReason::HostileEntry)?;
+        frame: Returned,
+    ) -> Result<(Frame, Holder), DropReason> {
+        let frame = pool.unloan(frame, id.0).map_err(|_| DropReason::HostileEntry)?;
         let place = frame.index() as usize;
         let holder = std::mem::replace(&mut self.holders[place], Holder::Nobody);
         if let Some(Some(context)) = self.contexts.get_mut(usize::from(id.0)) {
@@ -369,16 +379,14 @@ impl Contexts {
                 Holder::Nobody => {}
             }
         }
-        Ok(frame)
+        Ok((frame, holder))
     }
 
     /// The application of `socket` has a frame less: the next that waits can go to it.
     #[inline]
     fn returned(&mut self, pool: &mut Pool, id: ContextId, socket: SocketId) {
-        let Some(buffer) = self.buffers.get_mut(socket.slot as usize) else { return };
-        if buffer.generation != socket.generation {
-            return;
-        }
+        let buffer = self.buffers.get_mut(socket.slot as usize);
+        let Some(buffer) = buffer.filter(|buffer| buffer.socket == Some(socket)) else { return };
         buffer.published = buffer.published.saturating_sub(1);
         let Some(Some(context)) = self.contexts.get_mut(usize::from(id.0)) else { return };
         while let Some(next) = buffer.queue.front()
@@ -413,9 +421,9 @@ impl Contexts {
         }
         while let Some(context) = self.get(id) {
             context.draining = true;
-            let Some(entry) = context.lender.recall() else { break };
-            // A recalled frame is one that was lent a moment ago; a signal has none.
-            let _ = self.drained(&mut ip.link.pool, id, entry.frame);
+            let Some(frame) = context.lender.recall() else { break };
+            // It was lent a moment ago: the books have it.
+            let _ = self.drained(&mut ip.link.pool, id, frame);
         }
     }
 
@@ -483,9 +491,9 @@ fn lend(
     context.ring = true;
 }
 
-/// Lends empty frames to write into, up to [`TRANSMIT_CREDITS`].
+/// Lends empty frames to write into, as many as the application wants.
 fn grant(context: &mut Context, holders: &mut [Holder], pool: &mut Pool, id: ContextId) {
-    while context.credits < TRANSMIT_CREDITS && context.held < fair_share(pool) {
+    while context.credits < context.wants && context.held < fair_share(pool) {
         let Some(frame) = pool.take() else { return };
         holders[frame.index() as usize] = Holder::Credit;
         let loan = pool.loan(frame, id.0);
@@ -534,7 +542,7 @@ fn send(
         return Err(DropReason::HostileEntry);
     };
     // What could not be sent has been counted; that is no reason to mistrust the application.
-    let _ = udp::output::output(ip, now, socket, peer, frame.into());
+    let _ = udp::output::output(ip, udp, now, id, peer, frame.into());
     Ok(())
 }
 

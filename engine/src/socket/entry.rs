@@ -17,7 +17,7 @@ pub enum Kind {
     /// Worker → context: a frame of a datagram that goes on in the next entry.
     DataMore = 2,
     /// Worker → context: an empty frame to write into. Context → worker, without a frame: it wants
-    /// some.
+    /// some, at most as many as stand instead of the IP words; 0 for the default.
     Credit = 3,
     /// Context → worker: the frame is no longer needed.
     Return = 4,

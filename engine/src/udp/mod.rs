@@ -6,6 +6,8 @@ pub mod input;
 pub mod output;
 /// The sockets and their ports.
 pub mod sockets;
+/// The ways on which datagrams went lately.
+mod flows;
 /// The headers of one way, written once.
 mod template;
 

@@ -5,46 +5,52 @@ use std::net::SocketAddr;
 use corewire_drivers::env::{Counter, Instant};
 use corewire_drivers::mem::Packet;
 
-use super::Socket;
+use super::flows::Flow;
 use super::template::{MAX_PAYLOAD, ROOM, Template};
+use super::{Socket, Sockets};
 use crate::ip::{Ip, Path};
 use crate::packet::checksum::Sum;
 use crate::packet::{DropReason, Protocol, udp};
+use crate::socket::SocketId;
 
-/// The way from a socket to the peer to which it sent last.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Flow {
-    to: SocketAddr,
-    path: Path,
-    /// Its headers, once the neighbour is known.
-    template: Option<(usize, Template)>,
-}
-
-/// Sends `packet`, a payload, from `socket` to `peer`.
+/// Sends `packet`, a payload, from socket `id` to `peer`.
 ///
-/// The way is found once, and its headers are written once, for as long as the socket sends to the
-/// same peer.
+/// The way is found once, and its headers are written once, for as long as nothing on it changes.
 ///
 /// # Errors
 /// Why it was dropped; it has been counted and freed.
 #[inline]
 pub fn output(
     ip: &mut Ip,
+    sockets: &mut Sockets,
     now: Instant,
-    socket: &mut Socket,
+    id: SocketId,
     peer: SocketAddr,
     packet: Packet,
 ) -> Result<(), DropReason> {
-    if let Some(Flow { to, path, template: Some((place, template)) }) = &socket.flow
-        && *to == peer
-        && ip.is_ready(now, path)
+    let Some((socket, place)) = sockets.sender(id, peer) else {
+        ip.link.discard(packet, DropReason::SocketClosed);
+        return Err(DropReason::SocketClosed);
+    };
+    if let Some(flow) = place
+        && flow.leads(id, socket, peer)
+        && let Some((device, template)) = &flow.template
+        && ip.is_ready(now, &flow.path)
         && packet.is_linear()
         && packet.headroom() >= ROOM
         && packet.len() <= usize::from(template.max_payload)
     {
-        return with_template(ip, template, *place, packet);
+        return with_template(ip, template, *device, packet);
     }
-    layer_by_layer(ip, now, socket, peer, packet)
+    layer_by_layer(ip, now, (id, socket, place), peer, packet)
+}
+
+impl Flow {
+    /// Whether this is the way from `socket` to `peer`.
+    #[inline]
+    fn leads(&self, id: SocketId, socket: &Socket, peer: SocketAddr) -> bool {
+        self.to == peer && self.socket == id && self.epoch == socket.epoch
+    }
 }
 
 #[inline]
@@ -68,15 +74,19 @@ fn with_template(
 fn layer_by_layer(
     ip: &mut Ip,
     now: Instant,
-    socket: &mut Socket,
+    (id, socket, place): (SocketId, &Socket, &mut Option<Flow>),
     peer: SocketAddr,
     mut packet: Packet,
 ) -> Result<(), DropReason> {
-    let path = match &socket.flow {
-        Some(Flow { to, path, template: Some(_) }) if *to == peer && ip.is_ready(now, path) => {
-            *path
+    let path = match place {
+        Some(flow)
+            if flow.leads(id, socket, peer)
+                && flow.template.is_some()
+                && ip.is_ready(now, &flow.path) =>
+        {
+            flow.path
         }
-        _ => match find_path(ip, now, socket, peer) {
+        _ => match find_path(ip, now, (id, socket, place), peer) {
             Ok(path) => path,
             Err(reason) => {
                 ip.link.discard(packet, reason);
@@ -103,7 +113,7 @@ fn layer_by_layer(
 fn find_path(
     ip: &mut Ip,
     now: Instant,
-    socket: &mut Socket,
+    (id, socket, place): (SocketId, &Socket, &mut Option<Flow>),
     peer: SocketAddr,
 ) -> Result<Path, DropReason> {
     let source = Some(socket.local.ip()).filter(|address| !address.is_unspecified());
@@ -115,6 +125,6 @@ fn find_path(
     let template = ip.station(now, &path).and_then(|(place, stations)| {
         Some((place, Template::new(&path, stations, socket.ttl, ports)?))
     });
-    socket.flow = Some(Flow { to: peer, path, template });
+    *place = Some(Flow { socket: id, epoch: socket.epoch, to: peer, path, template });
     Ok(path)
 }

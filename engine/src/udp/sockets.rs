@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use corewire_drivers::env::Rng;
 
-use super::output::Flow;
+use super::flows::{Flow, Flows};
 use crate::flow::PortTable;
 use crate::ip::output::DEFAULT_TTL;
 use crate::packet::Addresses;
@@ -31,11 +31,11 @@ pub struct Socket {
     /// Who gets its datagrams.
     pub owner: Owner,
     /// Whether it may send to broadcast addresses (SO_BROADCAST).
-    pub broadcast: bool,
+    pub(super) broadcast: bool,
     /// Hops that its packets may take.
     pub(super) ttl: u8,
-    /// The way to the peer to which it sent last.
-    pub(super) flow: Option<Flow>,
+    /// Counts what made the ways that were found void: a new peer, TTL, permission.
+    pub(super) epoch: u32,
 }
 
 /// Why a socket could not be made.
@@ -76,6 +76,7 @@ pub struct Sockets {
     /// For each slot what its socket takes: all that a lookup touches.
     filters: Vec<Filter>,
     ports: PortTable,
+    flows: Flows,
 }
 
 impl Sockets {
@@ -83,7 +84,7 @@ impl Sockets {
     #[must_use]
     pub fn new(ephemeral: std::ops::RangeInclusive<u16>) -> Self {
         let (table, filters) = (Table::new(MAX_SOCKETS), Vec::new());
-        Self { table, filters, ports: PortTable::new(ephemeral) }
+        Self { table, filters, ports: PortTable::new(ephemeral), flows: Flows::new() }
     }
 
     /// Makes a socket at `local`; with port 0 at an ephemeral port.
@@ -105,7 +106,7 @@ impl Sockets {
         }
         let local = SocketAddr::new(local.ip(), port);
         let socket =
-            Socket { local, peer: None, owner, broadcast: false, ttl: DEFAULT_TTL, flow: None };
+            Socket { local, peer: None, owner, broadcast: false, ttl: DEFAULT_TTL, epoch: 0 };
         let id = self.table.insert(socket).ok_or(BindError::TooMany)?;
         let filter = Filter::new(local.ip(), None, self.ports.first(port));
         let place = id.slot as usize;
@@ -167,10 +168,22 @@ impl Sockets {
     /// Returns whether there is such a socket.
     pub fn connect(&mut self, id: SocketId, peer: Option<SocketAddr>) -> bool {
         let Some(socket) = self.table.get_mut(id) else { return false };
-        (socket.peer, socket.flow) = (peer, None);
+        socket.peer = peer;
+        socket.epoch = socket.epoch.wrapping_add(1);
         let filter = &mut self.filters[id.slot as usize];
         *filter = Filter::new(socket.local.ip(), peer, filter.next);
         true
+    }
+
+    /// A socket to send from, and the place where its way to `peer` is kept.
+    #[inline]
+    #[must_use]
+    pub(super) fn sender(
+        &mut self,
+        id: SocketId,
+        peer: SocketAddr,
+    ) -> Option<(&Socket, &mut Option<Flow>)> {
+        Some((self.table.get_mut(id)?, self.flows.place(id, peer)))
     }
 
     /// A socket by its name.
@@ -238,7 +251,13 @@ impl Socket {
     /// Hops that its packets may take from now on (IP_TTL).
     pub fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
-        self.flow = None;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Whether it may send to broadcast addresses from now on (SO_BROADCAST).
+    pub fn set_broadcast(&mut self, allowed: bool) {
+        self.broadcast = allowed;
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Hops that its packets may take.

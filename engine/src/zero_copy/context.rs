@@ -85,12 +85,22 @@ impl Context {
         let engine = inner.engine.clone();
         let clock = &engine.clock;
         let deadline = timeout.map(|timeout| clock.now() + timeout);
-        let patience = Patience { clock, spin: self.spin.get(), deadline };
+        let spin = self.spin.get();
         inner.flush();
-        match inner.caller_driven() {
-            Some(worker) => Ok(worker.wait(patience, || inner.has_something())),
-            None => self.waiter.borrow_mut().wait(patience, || inner.has_something()),
+        if let Some(worker) = inner.caller_driven() {
+            let patience = Patience { clock, spin, deadline };
+            return Ok(worker.wait(patience, || inner.has_something()));
         }
+        let mut waiter = self.waiter.borrow_mut();
+        let awake = clock.now() + spin;
+        if deadline.is_none_or(|deadline| awake < deadline) {
+            let patience = Patience { clock, spin, deadline: Some(awake) };
+            if waiter.wait(patience, || inner.has_something())? {
+                return Ok(true);
+            }
+            inner.rest();
+        }
+        waiter.wait(Patience { clock, spin: Duration::ZERO, deadline }, || inner.has_something())
     }
 
     /// How long [`wait`](Self::wait) looks before it sleeps. From the start as long as the

@@ -262,6 +262,12 @@ impl Hub {
         self.lanes.iter_mut().for_each(Lane::flush);
     }
 
+    /// Gives the workers what nobody needs while the context sleeps.
+    pub(crate) fn rest(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::rest);
+        self.flush();
+    }
+
     /// Whether there is an empty frame for a socket.
     pub(crate) fn has_credit(&mut self, key: SocketKey) -> bool {
         let lane = self.socket(key).map_or(0, |socket| socket.lane);

@@ -20,6 +20,10 @@ const PUBLISH_EVERY: u32 = 32;
 /// lives and ends on the context's path costs no atomic operation.
 const SPARE_HOMES: usize = 2 * BURST;
 
+/// Empty frames that a context keeps while it sleeps: enough for an answer that can't wait. Each
+/// is one that no other context can use.
+const RESTING_CREDITS: usize = 2;
+
 /// A context's way to one worker.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -148,6 +152,21 @@ impl Lane {
             self.unpublished += 1;
         }
         self.flush();
+    }
+
+    /// Gives back the empty frames that nobody will write into for a while, but for a few, so that
+    /// the first answer after a sleep need not ask.
+    pub(super) fn rest(&mut self) {
+        if self.credits.len() > RESTING_CREDITS {
+            let nobody = SocketId { slot: 0, generation: 0 };
+            while self.credits.len() > RESTING_CREDITS
+                && let Some(loan) = self.credits.pop()
+            {
+                self.post(loan, nobody, Kind::Return);
+            }
+            // The worker lends no more until it is asked again.
+            self.writes = false;
+        }
     }
 
     /// Our socket in the worker's slot.

@@ -82,7 +82,7 @@ fn every_lie_about_a_loan_is_refused() {
     let loan = pool.loan(frame, 7);
     let (key, other) = (loan.key(), held.key());
     let refused = |pool: &mut Pool, key, offset, length, context| {
-        pool.unloan(key, offset, length, context).expect_err("refused")
+        pool.unloan(Returned::new(key, offset, length), context).expect_err("refused")
     };
     assert!(matches!(refused(&mut pool, key, 0, 1, 8), LoanError::OtherContext { .. }));
     assert!(matches!(refused(&mut pool, key, 2000, 49, 7), LoanError::OutOfFrame { .. }));
@@ -90,7 +90,7 @@ fn every_lie_about_a_loan_is_refused() {
     assert!(matches!(refused(&mut pool, other, 0, 1, 7), LoanError::NotLoaned(_)));
     assert!(matches!(refused(&mut pool, key + 900, 0, 1, 7), LoanError::NotLoaned(_)));
     assert!(matches!(refused(&mut pool, !key, 0, 1, 7), LoanError::OtherRegion { .. }));
-    let frame = pool.unloan(key, 256, 10, 7).expect("the truth");
+    let frame = pool.unloan(Returned::new(key, 256, 10), 7).expect("the truth");
     assert!(matches!(refused(&mut pool, key, 256, 10, 7), LoanError::NotLoaned(_)));
     pool.give(frame);
     pool.give(held);

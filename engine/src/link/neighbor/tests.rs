@@ -175,3 +175,37 @@ fn a_permanent_neighbour_is_not_argued_with() {
     assert_eq!(bed.neighbors.resolve(bed.now, neighbor), Resolution::Known(MAC));
     assert_eq!(bed.due(), (0, 0));
 }
+
+#[test]
+fn strangers_who_once_asked_make_room_for_whom_we_want() {
+    let mut bed = Bed::new();
+    for host in 0..CAPACITY as u32 {
+        bed.learn(host, MAC, Evidence::Unsolicited);
+    }
+    bed.learn(50_000, MAC, Evidence::Unsolicited);
+    assert!(!bed.neighbors.knows(ETH, address(50_000)), "nobody is thrown out for a stranger");
+    for host in 70_000..71_000 {
+        bed.neighbors.find(bed.now, ETH, address(host)).expect("a stranger makes room");
+    }
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_makes_room_and_its_packets_come_out() {
+    let mut bed = Bed::new();
+    for host in 0..CAPACITY as u32 {
+        let neighbor = bed.neighbors.find(bed.now, ETH, address(host)).expect("room");
+        if host % 17 == 0 && bed.pool.free_count() > 0 {
+            let packet = bed.packet();
+            bed.neighbors.wait(neighbor, packet).expect("room");
+        } else {
+            bed.learn(host, MAC, Evidence::Answer);
+        }
+    }
+    let waiting = 64 - bed.pool.free_count();
+    for host in 0..waiting as u32 {
+        bed.neighbors.find(bed.now, ETH, address(70_000 + host)).expect("one makes room");
+    }
+    let out = std::iter::from_fn(|| bed.neighbors.next_given_up()).collect::<Vec<_>>();
+    assert_eq!(out.len(), 1, "the newcomers keep no packet and go first");
+    out.into_iter().for_each(|packet| bed.pool.free(packet));
+}

@@ -22,7 +22,10 @@ fn every_worker_gets_its_queue_of_every_interface_and_its_core() {
     let (a, b) = (InterfaceId(0), InterfaceId(1));
     assert_eq!(workers, [(0, Some(2), vec![(a, 4), (b, 9)]), (1, Some(3), vec![(a, 5)])]);
     assert_eq!(plan.workers[0].memory.queues, 2);
-    assert_eq!(plan.locked_bytes(), plan.workers.iter().map(|w| w.memory.locked_bytes()).sum());
+    assert_eq!(
+        plan.locked_bytes(),
+        plan.workers.iter().map(|w| w.memory.locked_bytes()).sum::<u64>()
+    );
     assert_eq!(plan.workers[1].region().frames, plan.workers[1].memory.frames());
 }
 
