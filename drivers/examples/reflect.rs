@@ -22,9 +22,9 @@ use corewire_drivers::mem::{Pool, Region, RegionConfig};
 /// Ethernet, IPv4 without options, UDP: what is swapped lies below this.
 const HEADERS: usize = 14 + 20 + 8;
 
-/// Empty rounds before a nap: some 100 µs, more than the pause between two datagrams of a client
+/// Empty rounds before a nap: some microseconds, more than the pause between two bursts of a client
 /// that is at work.
-const SPIN_ROUNDS: u32 = 1000;
+const SPIN_ROUNDS: u32 = 20;
 /// No more can be under way by then: a client that misses an answer asks again within it.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Long enough to leave the core to others, short against the queue's 2,048 places.
