@@ -21,6 +21,8 @@ pub(crate) struct Mill {
     window: usize,
     burst: usize,
     under_way: usize,
+    /// Nobody answers: under way is what the pool lacks.
+    one_way: bool,
     shared: Arc<CachePadded<Shared>>,
 }
 
@@ -46,13 +48,15 @@ impl Shared {
 
 impl Mill {
     /// Datagrams of `payload` bytes from `from` to `to`, `window` unanswered at a time, at most
-    /// `burst` of them at once, each burst to the next of `ports` ports.
+    /// `burst` of them at once, each burst to the next of `ports` ports. `one_way`: they are not
+    /// answered; then what counts is how many frames are away from the pool.
     pub(crate) fn new(
         (from, to): (Party, Party),
         payload: usize,
         window: usize,
         burst: usize,
         ports: u16,
+        one_way: bool,
     ) -> Self {
         Self {
             capabilities: Capabilities {
@@ -70,6 +74,7 @@ impl Mill {
             window,
             burst,
             under_way: 0,
+            one_way,
             shared: Arc::default(),
         }
     }
@@ -85,6 +90,10 @@ impl Device for Mill {
     fn rx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
         if !self.shared.turning.load(Ordering::Relaxed) {
             return 0;
+        }
+        if self.one_way {
+            let frames = pool.region().frame_count() as usize;
+            self.under_way = (frames - pool.free_count()).min(self.window);
         }
         let count = (self.window - self.under_way).min(self.burst).min(burst.room());
         // Whole bursts only: what a driver brings is what an interrupt has gathered.

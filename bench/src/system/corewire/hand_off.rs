@@ -28,6 +28,8 @@ pub(crate) struct Load {
     pub(crate) sockets: u16,
     /// The application reads and writes the payload.
     pub(crate) touched: bool,
+    /// It gives the datagrams back instead of answering them.
+    pub(crate) one_way: bool,
 }
 
 /// An engine whose worker grinds on a core of its own, and one application's end of it.
@@ -63,6 +65,12 @@ pub(crate) fn through_a_socket(grinding: Grinding, cue: &Cue<'_>) -> io::Result<
         }
         socket.recv_burst(&mut burst, load.burst)?;
         if burst.is_empty() {
+            continue;
+        }
+        if load.one_way {
+            cue.gauge.packets(burst.len() as u64);
+            burst.drain(..).for_each(|datagram| socket.give_back(datagram));
+            context.flush();
             continue;
         }
         for datagram in burst.drain(..) {
@@ -127,13 +135,18 @@ pub(crate) fn in_the_turn(load: Load, core: usize, cue: &Cue<'_>) -> io::Result<
     use corewire::inline::{Application, Datagram, InlineWorker, Turn};
 
     struct Echo {
-        touched: bool,
+        load: Load,
+        dropped: u64,
     }
 
     impl Application for Echo {
         #[inline]
         fn on_datagram(&mut self, turn: &mut Turn<'_>, mut datagram: Datagram<'_>) {
-            if self.touched
+            if self.load.one_way {
+                self.dropped += 1;
+                return;
+            }
+            if self.load.touched
                 && let Some(byte) = datagram.payload_mut(turn).first_mut()
             {
                 *byte = byte.wrapping_add(1);
@@ -145,7 +158,7 @@ pub(crate) fn in_the_turn(load: Load, core: usize, cue: &Cue<'_>) -> io::Result<
 
     let device = device(load);
     let mill = device.shared();
-    let mut worker = InlineWorker::new(builder(device, core)?, Echo { touched: load.touched })?;
+    let mut worker = InlineWorker::new(builder(device, core)?, Echo { load, dropped: 0 })?;
     for at in ports(load) {
         worker.with_turn(|turn, _| turn.udp_bind(at)).map_err(io::Error::other)?;
     }
@@ -154,7 +167,7 @@ pub(crate) fn in_the_turn(load: Load, core: usize, cue: &Cue<'_>) -> io::Result<
     cue.ready();
     while !cue.stopped() {
         worker.turn();
-        let now = mill.answered();
+        let now = mill.answered() + worker.application().dropped;
         cue.gauge.packets(now - seen);
         seen = now;
     }
@@ -180,7 +193,7 @@ fn end(engine: Engine) -> io::Result<Outcome> {
 }
 
 fn device(load: Load) -> Mill {
-    Mill::new((CLIENT, SERVER), PAYLOAD, load.window, load.burst, load.sockets)
+    Mill::new((CLIENT, SERVER), PAYLOAD, load.window, load.burst, load.sockets, load.one_way)
 }
 
 /// Where the sockets are.
