@@ -223,9 +223,10 @@ fn hand_off(criterion: &mut Criterion) {
                 borrower.send(loan, handed.socket, handed.tag).expect("room for all frames");
             }
             borrower.publish();
-            while let Some(entry) = lender.take_back() {
-                let frame = pool.unloan(entry.frame, entry.offset, entry.length, 1);
-                pool.give(frame.expect("it was on loan"));
+            while let Some(sent) = lender.take_back() {
+                let returned = sent.frame.expect("no signal was sent");
+                let frame = pool.unloan(returned, 1).expect("it was on loan");
+                pool.give(frame);
             }
         });
     });
