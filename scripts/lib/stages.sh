@@ -31,9 +31,10 @@ run_stage() {
   local log="$STAGE_LOGS/$STAGE.log" skips="$STAGE_LOGS/$STAGE.skips"
   rm -f "$skips"
   echo "=== $STAGE"
-  timeout -k 10 "$STAGE_LIMIT" scripts/test --stage "$STAGE" </dev/null >"$log" 2>&1 &
+  : >"$log" # before tail asks for it
+  timeout -k 10 "$STAGE_LIMIT" scripts/test --stage "$STAGE" </dev/null >>"$log" 2>&1 &
   pid=$!
-  tail -n +1 -s 0.2 --pid="$pid" -f "$log"
+  tail -n +1 -s 0.2 --pid="$pid" -f "$log" || true
   wait "$pid" || code=$?
   [ "$code" -ne 124 ] || echo "test: ended after $STAGE_LIMIT s" | tee -a "$log"
   if [ "$code" -ne 0 ]; then
