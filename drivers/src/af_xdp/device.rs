@@ -5,19 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::diagnose::Facts;
+use super::kick::Kicks;
 use super::queue::{Limits, Queue};
 use super::socket::{Mode, Request, RingSizes, Socket};
 use super::{Attachment, BusyPoll, Error, Steering, busy_poll, sys};
 use crate::device::{Burst, Capabilities, Device, DeviceCounts, DeviceState, LinkKind};
 use crate::env::Instant;
-use crate::env::limits::{BURST, HEADROOM, MAX_PACKET_FRAMES, RESERVE};
+use crate::env::limits::{HEADROOM, MAX_PACKET_FRAMES, RESERVE};
 use crate::mem::{Pages, Pool, Region, RegionConfig};
 use crate::nic::Interface;
-
-/// Packets that full bursts may gather before one system call sends them. More, and the first
-/// waits longer for the last; fewer, and more calls a packet. A burst that is not full is sent
-/// at once, with all before it.
-const KICK_PACKETS: usize = 2 * BURST;
 
 /// How often the device looks whether its interface is still there: poll(2) does not tell. One
 /// system call of 0.2 µs; ten of these are half a second, within which sockets must know.
@@ -26,10 +22,6 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Busy polling of an empty queue: as often as Firedancer does, which measured it on ixgbe,
 /// mlx5 and i40e. More often costs system calls, more rarely latency.
 const BUSY_POLL_EVERY: Duration = Duration::from_micros(5);
-
-/// Refused kicks in a row, none of them sending anything, after which the socket is given up. An
-/// invalid descriptor blocks the ring for ever (net/xdp/xsk.c, TX metadata on a plain UMEM).
-const REFUSALS_MAX: u32 = 16;
 
 /// What one VLAN tag adds to a frame; the kernel sends up to the MTU and one tag
 /// (VLAN_HLEN in is_skb_forwardable).
@@ -289,13 +281,7 @@ pub struct AfXdp {
     polls_busily: bool,
     next_probe: Instant,
     next_busy_poll: Instant,
-    /// Packets in the TX ring of which the kernel has not been told.
-    unkicked: usize,
-    /// The TX ring may hold something that the kernel has not taken.
-    pending: bool,
-    /// Something was sent since the last [`reclaim`](Device::reclaim).
-    sent_this_turn: bool,
-    refusals: u32,
+    kicks: Kicks,
 }
 
 impl AfXdp {
@@ -329,10 +315,7 @@ impl AfXdp {
             polls_busily,
             next_probe: Instant::ZERO,
             next_busy_poll: Instant::ZERO,
-            unkicked: 0,
-            pending: false,
-            sent_this_turn: false,
-            refusals: 0,
+            kicks: Kicks::default(),
         }
     }
 
@@ -362,50 +345,14 @@ impl AfXdp {
         self.open.as_ref().is_some_and(|open| busy_poll::is_effective(open.socket.as_fd()))
     }
 
-    /// Makes the kernel take what the TX ring holds, in as many calls as its budget makes of it.
-    fn kick(&mut self) {
-        self.unkicked = 0;
-        let Some(open) = &mut self.open else { return };
-        let mut left = open.queue.rings.tx.pending();
-        // Kernels without the budget option publish their index only when they have taken all
-        // that they saw, so calls are counted, not progress.
-        let mut calls = left.div_ceil(open.socket.tx_budget) + 1;
-        let mut drops = left;
-        // Zero-copy drivers that are at work do not want to be told.
-        while left > 0 && open.queue.rings.tx.needs_wakeup() {
-            open.queue.books.counts.syscalls += 1;
-            let result = sys::wake_tx(open.socket.as_fd());
-            let before = std::mem::replace(&mut left, open.queue.rings.tx.pending());
-            self.refusals = if left == before { self.refusals } else { 0 };
-            match result.map_err(|error| error.raw_os_error()) {
-                // In zero-copy mode the NIC has only been started.
-                Ok(()) => break,
-                // Queued: the budget is used up, or the completion ring or send buffer is full.
-                Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)) if calls > 1 => calls -= 1,
-                // The device has dropped a packet; its frame comes back all the same.
-                Err(Some(libc::EBUSY)) if drops > 0 => {
-                    drops -= 1;
-                    open.queue.books.counts.tx_dropped += 1;
-                }
-                Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::EBUSY)) => break,
-                Err(Some(libc::ENETDOWN)) => {
-                    self.state = DeviceState::Down;
-                    break;
-                }
-                Err(Some(libc::ENXIO | libc::ENODEV | libc::EBADF)) => {
-                    self.state = DeviceState::Gone;
-                    break;
-                }
-                Err(_) => {
-                    self.refusals += 1;
-                    if self.refusals >= REFUSALS_MAX {
-                        self.state = DeviceState::Gone;
-                    }
-                    break;
-                }
-            }
-        }
-        self.pending = left > 0;
+    /// Makes the kernel take what the TX ring holds.
+    fn kick(&mut self, now: Instant) {
+        let Some(Open { queue, socket, .. }) = &mut self.open else { return };
+        let wake = || sys::wake_tx(socket.as_fd());
+        let outcome = self.kicks.run(now, socket.tx_budget, &mut queue.rings.tx, wake);
+        queue.books.counts.syscalls += outcome.syscalls;
+        queue.books.counts.tx_dropped += outcome.dropped;
+        self.state = outcome.state.unwrap_or(self.state);
     }
 
     /// Looks whether the interface is still there and up.
@@ -450,7 +397,7 @@ impl Device for AfXdp {
         received
     }
 
-    fn tx_burst(&mut self, _now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
+    fn tx_burst(&mut self, now: Instant, pool: &mut Pool, burst: &mut Burst) -> usize {
         if self.state != DeviceState::Up {
             return 0;
         }
@@ -459,23 +406,17 @@ impl Device for AfXdp {
         open.queue.complete(pool);
         let offered = burst.len();
         let taken = open.queue.transmit(pool, burst);
-        self.unkicked += taken;
-        self.pending |= taken > 0;
-        self.sent_this_turn |= taken > 0;
-        let goes_on = offered == BURST && taken == offered && self.unkicked < KICK_PACKETS;
-        if offered > 0 && !goes_on {
-            self.kick();
+        if self.kicks.sent(offered, taken) {
+            self.kick(now);
         }
         taken
     }
 
-    fn reclaim(&mut self, _now: Instant, pool: &mut Pool) -> usize {
+    fn reclaim(&mut self, now: Instant, pool: &mut Pool) -> usize {
         let Some(open) = &mut self.open else { return 0 };
         let mut returned = open.queue.complete(pool);
-        let goes_on = self.unkicked > 0 && self.sent_this_turn;
-        self.sent_this_turn = false;
-        if self.pending && !goes_on && self.state == DeviceState::Up {
-            self.kick();
+        if self.kicks.end_turn() && self.state == DeviceState::Up {
+            self.kick(now);
             returned += self.open.as_mut().map_or(0, |open| open.queue.complete(pool));
         }
         returned
@@ -490,7 +431,8 @@ impl Device for AfXdp {
         }
         // What was accepted goes out, if the device takes it at all.
         if self.state == DeviceState::Up {
-            self.kick();
+            self.kicks.insist();
+            self.kick(Instant::ZERO);
         }
         let Some(mut open) = self.open.take() else { return };
         if let Some(attachment) = &open.attachment {
@@ -505,9 +447,12 @@ impl Device for AfXdp {
         self.state = DeviceState::Gone;
     }
 
-    /// Now, while full bursts wait for more; else when the interface is looked after.
+    /// Now, while the kernel has to be told of packets; else when the interface is looked after.
     fn next_event(&self) -> Instant {
-        if self.unkicked > 0 { Instant::ZERO } else { self.next_probe }
+        let copies = self.mode() != Some(Mode::ZeroCopy);
+        // While the link is down nobody is told anything.
+        let kick = self.kicks.next_event(copies).filter(|_| self.state == DeviceState::Up);
+        kick.map_or(self.next_probe, |at| at.min(self.next_probe))
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -53,6 +53,8 @@ mod diagnose;
 mod error;
 /// The steering program: rules in, instructions out.
 mod generate;
+/// When the kernel is told of the TX ring.
+mod kick;
 /// The steering program on an interface.
 mod link;
 /// The steering program, loaded.

@@ -93,6 +93,13 @@ impl Ring {
         ring
     }
 
+    /// What the kernel says about system calls, in a test that plays it.
+    #[cfg(test)]
+    pub(super) fn set_need_wakeup(&self, wanted: bool) {
+        let flag = if wanted { libc::XDP_RING_NEED_WAKEUP } else { 0 };
+        self.word(self.flags).store(flag, Relaxed);
+    }
+
     #[inline]
     fn word(&self, at: usize) -> &AtomicU32 {
         &self.map.words32(at, 1)[0]
