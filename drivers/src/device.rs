@@ -123,6 +123,9 @@ pub struct DeviceCounts {
     pub rx_too_big: u64,
     /// Packets that were accepted and not sent.
     pub tx_dropped: u64,
+    /// Frames that the kernel may still have touched when the device was released: lost to the
+    /// pool until the region goes.
+    pub frames_lost: u64,
 }
 
 impl DeviceCounts {

@@ -1,5 +1,6 @@
 //! One queue of a network interface as a [`Device`].
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::{Attachment, BusyPoll, Error, Steering, busy_poll, sys};
 use crate::device::{Burst, Capabilities, Device, DeviceCounts, DeviceState, LinkKind};
 use crate::env::Instant;
 use crate::env::limits::{HEADROOM, MAX_PACKET_FRAMES, RESERVE};
-use crate::mem::{Pages, Pool, Region, RegionConfig};
+use crate::mem::{FrameState, Pages, Pool, Region, RegionConfig};
 use crate::nic::Interface;
 
 /// How often the device looks whether its interface is still there: poll(2) does not tell. One
@@ -239,13 +240,21 @@ impl Open {
             drop((socket, region));
             return counts;
         };
-        let (lent, counts) = queue.close(Some(pool));
+        // What of ours may still be read: a driver with IFF_TX_SKB_NO_LINEAR (virtio_net) sends in
+        // copy mode too from our pages, which its packets refer to (xsk_build_skb_zerocopy,
+        // net/xdp/xsk.c). What comes in is copied, and that is over when the socket is closed.
+        let sends = pool.census().count(FrameState::Transmitting)
+            + pool.census().count(FrameState::TransmittingKept);
+        let (lent, mut counts) = queue.close(Some(pool));
         drop((socket, region));
-        // In copy mode the kernel is done with the frames when the socket is closed. A NIC in
-        // zero-copy mode may write until the driver has been told, which happens later; frames
-        // of which that is not known are lost rather than written under someone.
-        if mode != Mode::ZeroCopy || is_torn_down(ifindex, queue_id) {
+        // The socket lives on until the last of its packets is freed, and the queue with it; and a
+        // NIC in zero-copy mode may write until the driver has been told. Frames of which the end
+        // is not known are lost rather than used by two.
+        let is_over = mode != Mode::ZeroCopy && sends == 0;
+        if is_over || is_torn_down(ifindex, queue_id) {
             lent.give_back(pool);
+        } else {
+            counts.frames_lost += u64::from(lent.count());
         }
         counts
     }
@@ -263,8 +272,14 @@ fn is_torn_down(ifindex: u32, queue: u32) -> bool {
     let Ok(region) = Region::new(&config) else { return false };
     let Ok((socket, _rings)) = Socket::new(&region, &request, false) else { return false };
     let bound = socket.bind(ifindex, queue, &request, None);
-    // Any other refusal means that the queue is not there any more.
-    bound.map_or_else(|error| error.raw_os_error() != Some(libc::EBUSY), |()| true)
+    means_torn_down(&bound)
+}
+
+/// Whether binding says that nobody has the queue: it worked, or there is no such queue or device.
+/// Every other refusal says nothing about it.
+fn means_torn_down(bound: &io::Result<()>) -> bool {
+    let number = bound.as_ref().err().map(io::Error::raw_os_error);
+    matches!(number, None | Some(Some(libc::ENODEV | libc::ENXIO)))
 }
 
 /// One queue of a network interface.
@@ -491,3 +506,20 @@ impl Drop for AfXdp {
 }
 
 const _: () = assert!(HEADROOM == 256, "frames are received behind XDP_PACKET_HEADROOM");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_queue_that_is_free_or_not_there_is_torn_down() {
+        let error = |number| Err(io::Error::from_raw_os_error(number));
+        for gone in [Ok(()), error(libc::ENODEV), error(libc::ENXIO)] {
+            assert!(means_torn_down(&gone), "{gone:?}");
+        }
+        let numbers = [libc::EBUSY, libc::ENETDOWN, libc::ENOBUFS, libc::EPERM, libc::EINVAL];
+        for unknown in numbers.map(error).into_iter().chain([Err(io::ErrorKind::Other.into())]) {
+            assert!(!means_torn_down(&unknown), "{unknown:?}");
+        }
+    }
+}

@@ -369,7 +369,6 @@ impl Lent {
     }
 
     /// How many there are.
-    #[cfg(test)]
     pub(super) fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
