@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use corewire_drivers::env::Instant;
@@ -14,11 +14,12 @@ use corewire_drivers::ring::LendingConfig;
 use super::destination::Destination;
 use super::sleepers::Sleepers;
 use crate::Engine;
+use crate::control::command::UdpOption;
 use crate::runtime::doorbell::Patience;
 use crate::runtime::{Shared, network_down};
 use crate::socket::context::DEFAULT_RECEIVE_BUFFER;
 use crate::socket::entry::Kind;
-use crate::zero_copy::{Hub, Local, RxBuf, SocketKey};
+use crate::zero_copy::{Everyone, Hub, Local, RxBuf, SocketKey, checked_ttl};
 
 /// A UDP socket of an engine, with the signatures and the errors of [`std::net::UdpSocket`].
 ///
@@ -43,6 +44,10 @@ pub struct UdpSocket(Arc<Open>);
 /// What all handles of one socket share.
 struct Open {
     state: Mutex<State>,
+    /// Held by whoever asks the workers for something, so that they and `state` agree on which
+    /// of two came last. Never `state` for that: an answer takes a turn, and the thread that has
+    /// the role to make it may be a reader of this socket that looks into `state`.
+    control: Mutex<()>,
     sleepers: Sleepers,
     engine: Arc<Shared>,
     nonblocking: AtomicBool,
@@ -91,6 +96,7 @@ impl UdpSocket {
         let key = hub.udp_bind(address, DEFAULT_RECEIVE_BUFFER)?;
         Ok(Self(Arc::new(Open {
             state: Mutex::new(State { hub, key, good: None }),
+            control: Mutex::new(()),
             sleepers: Sleepers::new(waiter),
             engine,
             nonblocking: AtomicBool::new(false),
@@ -136,8 +142,13 @@ impl UdpSocket {
     /// [`io::ErrorKind::NetworkUnreachable`].
     pub fn connect(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         each(address, |address| {
+            let control = self.0.control();
+            self.0.state().may_speak_with(address)?;
+            let source = self.0.everyone()?.connect(address)?;
             let state = &mut *self.0.state();
-            state.hub.connect(state.key, address)
+            state.hub.connected(state.key, address, source);
+            drop(control);
+            Ok(())
         })
     }
 
@@ -236,8 +247,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::NetworkDown`] when the engine is gone.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        let state = &mut *self.0.state();
-        state.hub.set_broadcast(state.key, broadcast)
+        self.0.set(UdpOption::Broadcast(broadcast))
     }
 
     /// Whether it may send to broadcast addresses.
@@ -253,9 +263,7 @@ impl UdpSocket {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for 0 and more than 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let hops = u8::try_from(ttl).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let state = &mut *self.0.state();
-        state.hub.set_ttl(state.key, hops)
+        self.0.set(checked_ttl(ttl)?)
     }
 
     /// Hops that its packets may take.
@@ -340,11 +348,42 @@ impl Open {
     fn wait(&self, deadline: Option<Instant>, ready: fn(&mut State) -> bool) -> io::Result<bool> {
         let spin = self.engine.idle.look_for();
         let patience = Patience { clock: &self.engine.clock, spin, deadline };
-        let ready = || ready(&mut self.state());
         let worker = self.state().hub.caller_driven();
         match worker {
-            Some(worker) => Ok(worker.wait(patience, ready)),
-            None => self.sleepers.wait(patience, ready),
+            // We may have the role, or a lock of the turner, and who has the state may wait for
+            // either. So never wait for it here; who can't look says "look", and looks without.
+            Some(worker) => Ok(worker
+                .wait(patience, || self.try_state().is_none_or(|mut state| ready(&mut state)))),
+            None => self.sleepers.wait(patience, || ready(&mut self.state())),
+        }
+    }
+
+    /// Sets an option at every worker.
+    fn set(&self, option: UdpOption) -> io::Result<()> {
+        let control = self.control();
+        let granted = self.everyone()?.set(option)?;
+        let state = &mut *self.state();
+        state.hub.was_set(state.key, option, granted);
+        drop(control);
+        Ok(())
+    }
+
+    /// The workers, to be asked without the lock.
+    fn everyone(&self) -> io::Result<Everyone> {
+        let state = &mut *self.state();
+        state.hub.everyone(state.key)
+    }
+
+    fn control(&self) -> MutexGuard<'_, ()> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, unless another thread has it.
+    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -356,6 +395,10 @@ impl Open {
 }
 
 impl State {
+    fn may_speak_with(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.hub.check_version(self.key, address.ip())
+    }
+
     /// Whether a reader should look: something waits, or may be found.
     fn may_read(&mut self) -> bool {
         self.hub.has_something()

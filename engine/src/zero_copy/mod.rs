@@ -40,3 +40,4 @@ pub use context::Context;
 pub use hub::SocketKey;
 pub(crate) use hub::{Hub, Local};
 pub use udp::UdpSocket;
+pub(crate) use udp::{Everyone, checked_ttl};

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::hub::{Hub, Local, SocketKey};
 use crate::control::command::UdpOption;
 use crate::control::{Answer, Command};
-use crate::runtime::network_down;
+use crate::runtime::{WorkerRef, network_down};
 use crate::socket::SocketId;
 use crate::socket::entry::Kind;
 use crate::udp::BindError;
@@ -152,7 +152,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::NetworkDown`] when a worker is gone.
     pub fn set_broadcast(&self, allowed: bool) -> io::Result<()> {
-        self.context.inner().set_broadcast(self.key, allowed)
+        self.context.inner().set(self.key, UdpOption::Broadcast(allowed)).map(drop)
     }
 
     /// Whether it may send to broadcast addresses.
@@ -166,7 +166,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for 0; [`io::ErrorKind::NetworkDown`].
     pub fn set_ttl(&self, hops: u8) -> io::Result<()> {
-        self.context.inner().set_ttl(self.key, hops)
+        self.context.inner().set(self.key, checked_ttl(hops.into())?).map(drop)
     }
 
     /// Hops that its packets may take.
@@ -181,10 +181,7 @@ impl UdpSocket<'_> {
     /// # Errors
     /// [`io::ErrorKind::NetworkDown`] when a worker is gone.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
-        let inner = &mut *self.context.inner();
-        let granted = inner.set(self.key, UdpOption::ReceiveBuffer(bytes))?;
-        inner.socket(self.key).into_iter().for_each(|socket| socket.receive_buffer = granted);
-        Ok(granted)
+        self.context.inner().set(self.key, UdpOption::ReceiveBuffer(bytes))
     }
 
     /// Bytes of receive buffer granted at each worker.
@@ -250,59 +247,44 @@ impl Hub {
     }
 
     /// Lets a socket speak only with `peer` from now on.
-    pub(crate) fn connect(&mut self, key: SocketKey, peer: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, key: SocketKey, peer: SocketAddr) -> io::Result<()> {
         self.check_version(key, peer.ip())?;
-        for answer in self.ask_all(key, |id| Command::UdpConnect(id, peer))? {
-            match answer {
-                Answer::Connected(source) => {
-                    if let Some(socket) = self.socket(key) {
-                        socket.peer = Some(peer);
-                        socket.local.set_ip(source);
-                    }
-                }
-                Answer::NoRoute => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
-                _ => return Err(network_down()),
-            }
-        }
+        let source = self.everyone(key)?.connect(peer)?;
+        self.connected(key, peer, source);
         Ok(())
     }
 
-    pub(crate) fn set_broadcast(&mut self, key: SocketKey, allowed: bool) -> io::Result<()> {
-        self.set(key, UdpOption::Broadcast(allowed))?;
-        self.socket(key).into_iter().for_each(|socket| socket.broadcast = allowed);
-        Ok(())
-    }
-
-    pub(crate) fn set_ttl(&mut self, key: SocketKey, hops: u8) -> io::Result<()> {
-        if hops == 0 {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    /// What [`Everyone::connect`] brought.
+    pub(crate) fn connected(&mut self, key: SocketKey, peer: SocketAddr, source: Option<IpAddr>) {
+        if let Some(socket) = self.socket(key) {
+            socket.peer = Some(peer);
+            source.into_iter().for_each(|source| socket.local.set_ip(source));
         }
-        self.set(key, UdpOption::Ttl(hops))?;
-        self.socket(key).into_iter().for_each(|socket| socket.ttl = hops);
-        Ok(())
     }
 
     /// Sets an option at every worker; returns what the last one granted.
     fn set(&mut self, key: SocketKey, option: UdpOption) -> io::Result<usize> {
-        let answers = self.ask_all(key, |id| Command::UdpSet(id, option))?;
-        let mut granted = answers.into_iter().map(|answer| match answer {
-            Answer::Done => Ok(0),
-            Answer::Granted(bytes) => Ok(bytes),
-            _ => Err(network_down()),
-        });
-        granted.try_fold(0, |_, one| one)
+        let granted = self.everyone(key)?.set(option)?;
+        self.was_set(key, option, granted);
+        Ok(granted)
     }
 
-    fn ask_all(
-        &mut self,
-        key: SocketKey,
-        command: impl Fn(SocketId) -> Command,
-    ) -> io::Result<Vec<Answer>> {
+    /// What [`Everyone::set`] brought.
+    pub(crate) fn was_set(&mut self, key: SocketKey, option: UdpOption, granted: usize) {
+        let Some(socket) = self.socket(key) else { return };
+        match option {
+            UdpOption::Broadcast(allowed) => socket.broadcast = allowed,
+            UdpOption::Ttl(hops) => socket.ttl = hops,
+            UdpOption::ReceiveBuffer(_) => socket.receive_buffer = granted,
+        }
+    }
+
+    /// Every worker that has the socket, to be asked for something about it.
+    pub(crate) fn everyone(&mut self, key: SocketKey) -> io::Result<Everyone> {
         // What was sent before goes by the rules of before.
         self.flush();
         let ids = self.socket(key).map(|socket| socket.ids.clone()).ok_or_else(network_down)?;
-        let asked = self.lanes.iter().zip(ids);
-        asked.map(|(lane, id)| lane.worker.ask(command(id), None)).collect()
+        Ok(Everyone(self.lanes.iter().map(|lane| lane.worker.clone()).zip(ids).collect()))
     }
 
     /// An IPv4 socket speaks only IPv4.
@@ -315,6 +297,51 @@ impl Hub {
             None => Err(network_down()),
         }
     }
+}
+
+/// Every worker that has a socket, and its name there. It borrows nothing of the context: an
+/// answer takes a turn, and whoever makes that turn may want the context meanwhile.
+pub(crate) struct Everyone(Vec<(WorkerRef, SocketId)>);
+
+impl Everyone {
+    /// Lets the socket speak only with `peer`. Says from which address; none without workers.
+    pub(crate) fn connect(&self, peer: SocketAddr) -> io::Result<Option<IpAddr>> {
+        let mut source = None;
+        for answer in self.ask(|id| Command::UdpConnect(id, peer)) {
+            match answer? {
+                Answer::Connected(address) => source = Some(address),
+                Answer::NoRoute => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
+                _ => return Err(network_down()),
+            }
+        }
+        Ok(source)
+    }
+
+    /// Sets an option; returns what the last worker granted.
+    pub(crate) fn set(&self, option: UdpOption) -> io::Result<usize> {
+        let mut granted = 0;
+        for answer in self.ask(|id| Command::UdpSet(id, option)) {
+            match answer? {
+                Answer::Done => {}
+                Answer::Granted(bytes) => granted = bytes,
+                _ => return Err(network_down()),
+            }
+        }
+        Ok(granted)
+    }
+
+    fn ask(
+        &self,
+        command: impl Fn(SocketId) -> Command,
+    ) -> impl Iterator<Item = io::Result<Answer>> {
+        self.0.iter().map(move |(worker, id)| worker.ask(command(*id), None))
+    }
+}
+
+/// The hops that a packet may take: at least one.
+pub(crate) fn checked_ttl(hops: u32) -> io::Result<UdpOption> {
+    let hops = u8::try_from(hops).ok().filter(|hops| *hops > 0);
+    hops.map(UdpOption::Ttl).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 /// Why there is no socket.
