@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     /// What wakes each context's application, by the context's number.
     bells: Vec<Option<Ringer>>,
     next_books: Instant,
+    /// Whether something was counted that is not in the books yet.
+    books_due: bool,
     /// What each device had counted when last asked.
     counted: Vec<DeviceCounts>,
 }
@@ -66,6 +68,7 @@ impl Driver {
             want_neighbor,
             bells: Vec::new(),
             next_books: Instant::ZERO,
+            books_due: true,
             counted,
         }
     }
@@ -78,6 +81,7 @@ impl Driver {
         if !self.handle.mail.is_empty() {
             progress.collected += self.commands(now);
         }
+        self.books_due |= !progress.is_idle();
         self.publish();
         if self.worker.has_events() {
             self.events();
@@ -131,6 +135,10 @@ impl Driver {
     fn poll(&self, until: Instant) -> io::Result<()> {
         let now = self.clock.now();
         let mut until = until.min(self.worker.next_event());
+        if self.books_due {
+            // Once: what was counted since is read from outside, however long we sleep.
+            until = until.min(self.next_books);
+        }
         let mut fds = [const { None }; MAX_FDS];
         fds[0] = Some(self.waiter.fd());
         let mut count = 1;
@@ -197,6 +205,7 @@ impl Driver {
     #[cold]
     pub(super) fn keep_books(&mut self, now: Instant) {
         self.next_books = now + BOOKS_EVERY;
+        self.books_due = false;
         let counters = self.worker.counters();
         let mut sum = DeviceCounts::default();
         for (before, (_, _, counts)) in self.counted.iter_mut().zip(self.worker.devices()) {
@@ -219,6 +228,10 @@ impl Driver {
         if self.worker.is_cut_off() && self.handle.cut_off() {
             self.worker.report_all(SocketError::NetworkDown);
             self.publish();
+            // Those too that have no room for the report: that we are cut off they see themselves.
+            for bell in self.bells.iter().flatten() {
+                bell.ring();
+            }
         }
     }
 
