@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
+use super::fork::process;
+
 /// Which pages a mapping is made of.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub enum Pages {
@@ -149,6 +151,14 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(start.cast(), count) }
     }
 
+    /// Whether this process made it. A forked child has the value and not the mapping
+    /// (`MADV_DONTFORK`): whatever it touches there ends it.
+    #[inline]
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.owner == process()
+    }
+
     #[inline]
     fn check(&self, offset: usize, count: usize, size: usize) -> *mut u8 {
         let end = count.checked_mul(size).and_then(|bytes| bytes.checked_add(offset));
@@ -163,9 +173,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // A forked child has no mapping (MADV_DONTFORK): what stands at this address there is
-        // somebody else's.
-        if self.owner == std::process::id() {
+        // What stands at this address in a forked child is somebody else's.
+        if self.is_here() {
             sys::unmap(self.start, self.len);
         }
     }
@@ -179,7 +188,7 @@ const HUGE_PAGE: usize = 2 << 20;
 
 #[cfg(not(miri))]
 mod sys {
-    use super::{AsFd, BorrowedFd, File, Mapping, NonNull, OwnedFd, Pages, io};
+    use super::{AsFd, BorrowedFd, File, Mapping, NonNull, OwnedFd, Pages, io, process};
     use std::os::fd::{AsRawFd, FromRawFd};
 
     pub(super) fn memfd(name: &std::ffi::CStr, len: usize, huge: bool) -> io::Result<Mapping> {
@@ -205,12 +214,12 @@ mod sys {
             ));
         }
         let start = map_at(fd.as_ref().map(AsFd::as_fd), 0, len)?;
-        Ok(Mapping { start, len, fd, pages, owner: std::process::id() })
+        Ok(Mapping { start, len, fd, pages, owner: process() })
     }
 
     pub(super) fn map_socket(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Mapping> {
         let start = map_at(Some(fd), offset, len)?;
-        Ok(Mapping { start, len, fd: None, pages: Pages::Plain, owner: std::process::id() })
+        Ok(Mapping { start, len, fd: None, pages: Pages::Plain, owner: process() })
     }
 
     fn map_at(fd: Option<BorrowedFd<'_>>, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
@@ -241,7 +250,7 @@ mod sys {
 /// Miri knows no memfd: the same memory from the allocator.
 #[cfg(miri)]
 mod sys {
-    use super::{BorrowedFd, Mapping, NonNull, OwnedFd, PAGE, Pages, io};
+    use super::{BorrowedFd, Mapping, NonNull, OwnedFd, PAGE, Pages, io, process};
     use std::alloc::{Layout, alloc_zeroed, dealloc};
 
     pub(super) fn memfd(_name: &std::ffi::CStr, len: usize, _huge: bool) -> io::Result<Mapping> {
@@ -253,7 +262,7 @@ mod sys {
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
         let start = NonNull::new(start).ok_or_else(|| io::Error::other("out of memory"))?;
-        Ok(Mapping { start, len, fd, pages, owner: std::process::id() })
+        Ok(Mapping { start, len, fd, pages, owner: process() })
     }
 
     pub(super) fn map_socket(

@@ -11,6 +11,8 @@
 //! A frame is in exactly one state, and a [`Frame`] is the only key to its bytes: whoever holds
 //! it owns them. Tokens are made and taken in this module alone.
 
+/// Which process this is, without a system call.
+mod fork;
 /// Where frames are lent: the two ends that turn a token into a ring entry and back.
 mod loan;
 /// Shared mappings: memfd or file, huge or plain pages.

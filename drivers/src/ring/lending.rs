@@ -200,6 +200,10 @@ impl Drop for Lender {
     /// holds the region.
     fn drop(&mut self) {
         let words = &self.inward.words;
+        // A forked child is not the end that goes.
+        if !words.is_here() {
+            return;
+        }
         return_stack::close(words.returns(), words.links(&self.region));
     }
 }
@@ -275,10 +279,22 @@ impl Returner {
     /// frame goes with its region.
     pub fn give(&self, loan: Loan) {
         let path = &*self.0;
+        // A forked child has no frame: its parent has it still, and gives it back.
+        if !path.words.is_here() {
+            return;
+        }
         let links = path.words.links(&path.region);
         let taken = return_stack::push(path.words.returns(), links, loan.key());
         // Not taken: the worker is gone, and nobody counts its frames any more.
         let _ = taken;
+    }
+
+    /// Whether this process has the rings and the frames. A forked child has the values and not
+    /// the memory: it must send, give back and close nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.0.words.is_here()
     }
 
     /// The region of the frames.

@@ -180,6 +180,12 @@ mod mapped {
             region.return_links()
         }
 
+        /// Whether this process has it: a forked child does not.
+        #[inline]
+        pub(in super::super) fn is_here(&self) -> bool {
+            self.map.is_here()
+        }
+
         pub(in super::super) fn mapping(&self) -> &Mapping {
             &self.map
         }
@@ -263,6 +269,11 @@ mod modelled {
 
         pub(in super::super) fn capacity(&self) -> u32 {
             self.0.slots.len() as u32
+        }
+
+        pub(in super::super) const fn is_here(&self) -> bool {
+            let Self(_) = self;
+            true
         }
 
         pub(in super::super) fn producer(&self) -> &Side {

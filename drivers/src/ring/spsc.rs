@@ -215,6 +215,10 @@ impl Producer {
 impl Drop for Producer {
     /// Publishes what was pushed, then says that no more will come.
     fn drop(&mut self) {
+        // A forked child is not the end that goes.
+        if !self.words.is_here() {
+            return;
+        }
         self.publish();
         // Release: after the last index. Pairs with the Acquire in Consumer::is_closed.
         self.words.producer().closed.store(1, order(Site::Close, Release));
@@ -337,6 +341,10 @@ impl Consumer {
 impl Drop for Consumer {
     /// Releases what was taken, then says that nothing more will be.
     fn drop(&mut self) {
+        // A forked child is not the end that goes.
+        if !self.words.is_here() {
+            return;
+        }
         self.release();
         // Release: after the last index. Pairs with the Acquire in Producer::is_closed.
         self.words.consumer().closed.store(1, order(Site::Close, Release));

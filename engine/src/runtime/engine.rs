@@ -107,7 +107,8 @@ impl Engine {
     }
 
     /// Ends the workers, whoever else has a handle, and says how they ended. Sockets fail with
-    /// [`io::ErrorKind::NetworkDown`] from then on.
+    /// [`io::ErrorKind::NetworkDown`] from then on. A forked child, which has no worker, ends
+    /// nothing and says nothing.
     pub fn shut_down(self) -> Report {
         self.0.stop()
     }
@@ -125,6 +126,9 @@ impl fmt::Debug for Engine {
 
 impl Running {
     fn stop(&self) -> Report {
+        if self.owner != std::process::id() {
+            return Report { conserved: Vec::new() };
+        }
         // First: it tells the workers of changes.
         drop(lock(&self.slow_thread).take());
         self.shared.workers.iter().for_each(|worker| worker.handle.stop());
@@ -136,9 +140,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.owner == std::process::id() {
-            self.stop();
-        }
+        self.stop();
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct SlowThread {
     stop: Arc<AtomicBool>,
     bell: Ringer,
     thread: Option<JoinHandle<()>>,
+    /// A forked child has the handle, and no thread to wait for.
+    owner: u32,
 }
 
 /// What workers tell it, and where it hears that.
@@ -102,7 +104,8 @@ impl SlowThread {
             }
         };
         let thread = thread::Builder::new().name("corewire-slow".into()).spawn(run)?;
-        Ok(Self { stop, bell: wants.bell, thread: Some(thread) })
+        let owner = std::process::id();
+        Ok(Self { stop, bell: wants.bell, thread: Some(thread), owner })
     }
 }
 
@@ -115,6 +118,9 @@ fn tell_all(shared: &Shared, interface: InterfaceId, address: IpAddr, mac: MacAd
 
 impl Drop for SlowThread {
     fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
         self.stop.store(true, Relaxed);
         self.bell.ring();
         if let Some(thread) = self.thread.take() {

@@ -52,6 +52,10 @@ pub(crate) struct Held {
 impl Held {
     /// Gives the frame back from wherever this is.
     fn give(self, rest: impl IntoIterator<Item = Loan>) {
+        // A forked child has the buffer, and neither the frame nor the worker.
+        if !self.home.returner.is_here() {
+            return;
+        }
         self.home.returner.give(self.loan);
         rest.into_iter().for_each(|loan| self.home.returner.give(loan));
         // The socket's next datagram may wait for this frame, and the worker be asleep.

@@ -358,7 +358,8 @@ impl Hub {
 
     /// Forgets a socket and what waits for it.
     pub(crate) fn remove(&mut self, key: SocketKey) {
-        if self.socket(key).is_none() {
+        // A forked child has nothing to close: the socket is its parent's.
+        if self.socket(key).is_none() || !self.lanes.iter().all(Lane::is_here) {
             return;
         }
         let place = &mut self.sockets[key.place as usize];
@@ -410,9 +411,13 @@ impl Local {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        let is_here = self.lanes.iter().all(Lane::is_here);
         // The rings close first: then the name is soon free at the workers.
         self.sockets.clear();
         self.lanes.clear();
-        self.engine.give_name(self.id);
+        // In a forked child the names may be locked for ever, and are nobody's.
+        if is_here {
+            self.engine.give_name(self.id);
+        }
     }
 }

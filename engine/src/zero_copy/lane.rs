@@ -119,6 +119,11 @@ impl Lane {
         }
     }
 
+    /// Whether this process has the rings: a forked child does not.
+    pub(super) fn is_here(&self) -> bool {
+        self.home.returner.is_here()
+    }
+
     /// An empty frame to write into; `None` when the worker has to lend some first: it is asked.
     #[inline]
     pub(super) fn credit(&mut self) -> Option<TxBuf> {
@@ -188,6 +193,9 @@ impl Lane {
 impl Drop for Lane {
     /// Empty frames go back; so does what the worker published and nobody took.
     fn drop(&mut self) {
+        if !self.is_here() {
+            return;
+        }
         let nobody = SocketId { slot: 0, generation: 0 };
         while let Some(loan) = self.credits.pop() {
             self.post(loan, nobody, Kind::Return);
