@@ -301,7 +301,7 @@ impl Hub {
     /// Gives a datagram's frames back.
     #[inline]
     pub(crate) fn give_back(&mut self, datagram: RxBuf) {
-        let id = datagram.socket;
+        let id = datagram.socket();
         let Some(lane) = datagram.home().and_then(|home| self.lane_of(home)) else { return };
         let lane = &mut self.lanes[lane];
         let (held, rest) = datagram.take();
