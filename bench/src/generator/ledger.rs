@@ -184,38 +184,36 @@ impl Ledger {
 /// Writes the payload of request `number`.
 #[inline]
 pub(crate) fn write(number: u64, payload: &mut [u8]) {
-    let pairs = payload.len() / 16;
-    for (index, piece) in payload.chunks_mut(8).enumerate() {
-        piece.copy_from_slice(&word(number, index, pairs)[..piece.len()]);
+    let (pairs, tail) = payload.as_chunks_mut::<PAIR>();
+    for (index, pair) in pairs.iter_mut().enumerate() {
+        *pair = words(number, index);
     }
+    tail.iter_mut().zip(TAIL).for_each(|(to, from)| *to = from);
 }
 
 /// The number of an answer, if every byte is right.
 #[inline]
 fn read(payload: &[u8]) -> Option<u64> {
-    let number = u64::from_ne_bytes(*payload.first_chunk()?);
-    let pairs = payload.len() / 16;
-    let mut pieces = payload.chunks_exact(8).enumerate();
-    let whole = pieces.all(|(index, piece)| piece == word(number, index, pairs));
-    let rest = payload.chunks_exact(8).remainder();
-    let right = whole && rest == &word(number, payload.len() / 8, pairs)[..rest.len()];
-    (right && payload.len() >= MIN_PAYLOAD).then_some(number)
+    let (pairs, tail) = payload.as_chunks::<PAIR>();
+    let number = u64::from_le_bytes(*pairs.first()?.first_chunk()?);
+    let right = pairs.iter().enumerate().all(|(index, pair)| *pair == words(number, index))
+        && tail.iter().zip(TAIL).all(|(is, should)| *is == should);
+    right.then_some(number)
 }
 
-/// The word at `index`; each odd one is its predecessor's complement. What does not fill a pair
-/// at the end is constant, so that the sum of all is.
+/// A word and its complement, of which every pair but the first mixes the number.
 #[inline]
-fn word(number: u64, index: usize, pairs: usize) -> [u8; 8] {
-    let plain = match index / 2 {
-        0 => number,
-        pair if pair < pairs => number.wrapping_add(pair as u64).wrapping_mul(MIX),
-        _ => return MIX.to_ne_bytes(),
-    };
-    (if index.is_multiple_of(2) { plain } else { !plain }).to_ne_bytes()
+fn words(number: u64, pair: usize) -> [u8; PAIR] {
+    let mixed = || number.wrapping_add(pair as u64).wrapping_mul(MIX);
+    let plain = if pair == 0 { number } else { mixed() };
+    (u128::from(plain) | u128::from(!plain) << 64).to_le_bytes()
 }
 
-/// Number and its complement.
-pub(crate) const MIN_PAYLOAD: usize = 16;
+/// Bytes of a pair of words.
+const PAIR: usize = 16;
+
+/// What stands behind the last whole pair: constant, so that the sum of all is.
+const TAIL: [u8; PAIR] = *b"packet-rate tail";
 
 /// The golden ratio's fraction (Knuth, TAOCP 6.4): neighbouring numbers differ in every byte.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
