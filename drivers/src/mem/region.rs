@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -141,12 +140,6 @@ impl Region {
     #[must_use]
     pub const fn umem(&self) -> (*mut u8, usize) {
         (self.frames.as_ptr(), self.count as usize * self.size as usize)
-    }
-
-    /// The memfd, to hand the region to another process.
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.map.fd()
     }
 
     /// The bytes that `frame` describes.
