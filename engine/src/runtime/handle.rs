@@ -170,7 +170,8 @@ impl WorkerRef {
                 let _ = driver.sleep(until);
                 at = driver.clock.now();
             }
-            Turned { at, news }
+            // That nothing will come is news too: who is parked would wait for it.
+            Turned { at, news: news || handle.is_down() }
         };
         let waited = self.guard(|| {
             turner.wait(patience, || ready() || handle.is_down() || handle.is_stopping(), turn)
@@ -188,7 +189,7 @@ impl WorkerRef {
                 let _ = driver.sleep(Instant::FAR_FUTURE);
                 at = driver.clock.now();
             }
-            Turned { at, news: !progress.is_idle() }
+            Turned { at, news: !progress.is_idle() || self.handle.is_down() }
         };
         self.guard(|| turner.try_run(turn));
     }
@@ -227,7 +228,7 @@ impl WorkerRef {
 #[inline]
 fn turn_once(driver: &mut Driver) -> Turned {
     let (at, progress) = driver.turn(&mut NoApplication);
-    Turned { at, news: !progress.is_idle() }
+    Turned { at, news: !progress.is_idle() || driver.handle.is_down() }
 }
 
 /// What every call says once the worker is gone.
