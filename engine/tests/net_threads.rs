@@ -98,3 +98,34 @@ fn senders_and_waiting_readers_do_not_block_each_other() {
         drop(peer);
     }
 }
+
+/// An error that comes after a datagram is said by the next call, and not lost.
+#[test]
+fn a_burst_ends_before_an_error_and_the_error_follows() {
+    let (a, b) = pair(Turner::Dedicated, ADAPTIVE);
+    let context = a.context().expect("a context");
+    let socket = context.udp_bind(at(1, 9)).expect("a port");
+    socket.connect(at(2, 7)).expect("a way");
+    let peer = b.udp("10.0.0.2:7").expect("a port");
+    peer.send_to(b"one", at(1, 9)).expect("sent");
+    drop(peer);
+    let mut buffer = engines::wait_for("a buffer", || {
+        let buffer = socket.buffer().ok();
+        context.flush();
+        buffer
+    });
+    buffer.fill_from(b"two");
+    socket.send(buffer).expect("sent");
+    context.flush();
+    // Both are there before anybody reads: the datagram first, then what the closed port says.
+    std::thread::sleep(Duration::from_millis(100));
+    let mut burst = Vec::new();
+    let mut error = None;
+    engines::wait_for("a datagram and an error", || {
+        if let Err(other) = socket.recv_burst(&mut burst, 8) {
+            error = Some(other.kind());
+        }
+        (burst.len() == 1 && error.is_some()).then_some(())
+    });
+    assert_eq!(error, Some(std::io::ErrorKind::ConnectionRefused));
+}

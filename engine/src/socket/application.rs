@@ -61,6 +61,17 @@ impl SocketError {
             _ => return None,
         })
     }
+
+    /// From the number that a system call would say.
+    pub(crate) const fn from_errno(number: i32) -> Option<Self> {
+        Some(match number {
+            ECONNREFUSED => Self::Refused,
+            EHOSTUNREACH => Self::HostUnreachable,
+            ENETUNREACH => Self::NetworkUnreachable,
+            ENETDOWN => Self::NetworkDown,
+            _ => return None,
+        })
+    }
 }
 
 /// As a system call would say it.

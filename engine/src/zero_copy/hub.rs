@@ -158,6 +158,18 @@ impl Hub {
         Some(error.into())
     }
 
+    /// Keeps an error that was taken and has not been said.
+    #[cold]
+    pub(super) fn keep_error(&mut self, key: SocketKey, error: &io::Error) {
+        let number = error.raw_os_error().and_then(SocketError::from_errno);
+        let (Some(socket), Some(error)) = (self.socket(key), number) else { return };
+        // A later one is as good.
+        if socket.error.is_none() {
+            socket.error = Some(error);
+            self.waiting += 1;
+        }
+    }
+
     /// Takes what the workers published to its sockets; a datagram for `wanted`, when none waits
     /// there, at once.
     #[inline]

@@ -48,7 +48,8 @@ impl UdpSocket<'_> {
     /// Adds up to `max` datagrams to `burst`, and says how many.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv), when there is no datagram before the error.
+    /// As [`recv`](Self::recv), when there is no datagram before the error; else the next call
+    /// says it.
     #[inline]
     pub fn recv_burst(&self, burst: &mut Vec<RxBuf>, max: usize) -> io::Result<usize> {
         let inner = &mut *self.context.inner();
@@ -56,7 +57,12 @@ impl UdpSocket<'_> {
             match inner.receive(self.key) {
                 Ok(Some(datagram)) => burst.push(datagram),
                 Err(error) if count == 0 => return Err(error),
-                Ok(None) | Err(_) => return Ok(count),
+                Ok(None) => return Ok(count),
+                Err(error) => {
+                    // Said once only, so it must be said: by the next call.
+                    inner.keep_error(self.key, &error);
+                    return Ok(count);
+                }
             }
         }
         Ok(max)
