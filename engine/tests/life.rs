@@ -66,7 +66,7 @@ fn a_buffer_may_be_read_and_dropped_on_another_thread() {
 }
 
 #[test]
-fn a_sleeping_worker_is_woken_by_a_buffer_that_comes_home() {
+fn datagrams_that_wait_are_lent_when_others_come_home() {
     let (a, b) = pair(Turner::Dedicated, Idle::Interrupt);
     let (client, server) = (a.context().expect("one"), b.context().expect("one"));
     let from = client.udp_bind(at(1, 0)).expect("a port");
