@@ -28,6 +28,13 @@ fn in_a_child(act: impl FnOnce()) -> i32 {
     status
 }
 
+/// A value a second time, in a child that ends before it drops the first.
+fn second<T>(value: &T) -> T {
+    // SAFETY: called once for each value, in a child alone, which leaves by _exit: so each is
+    // dropped once in that process.
+    unsafe { std::ptr::read(value) }
+}
+
 fn datagram(context: &Context, socket: &UdpSocket<'_>) -> RxBuf {
     wait_for("a datagram", || {
         let _ = context.wait(Some(PATIENCE)).expect("poll works");
@@ -61,18 +68,14 @@ fn fork_among(a: Engine, b: Engine) {
 
     let status = in_a_child(|| {
         // What the child drops are its own copies: the parent's values are used below.
-        // SAFETY: each value is read once in this process, which ends before it is dropped again.
-        unsafe {
-            drop(std::ptr::read(&raw const received));
-            drop(std::ptr::read(&raw const written));
-            drop(std::ptr::read(&raw const socket));
-            drop(std::ptr::read(&raw const context));
-            drop(std::ptr::read(&raw const other));
-            drop(std::ptr::read(&raw const peer));
-            let engine = std::ptr::read(&raw const a);
-            assert!(engine.shut_down().conserved.is_empty());
-            drop(std::ptr::read(&raw const b));
-        }
+        drop(second(&received));
+        drop(second(&written));
+        drop(second(&socket));
+        drop(second(&context));
+        drop(second(&other));
+        drop(second(&peer));
+        assert!(second(&a).shut_down().conserved.is_empty());
+        drop(second(&b));
     });
     assert_eq!(status, 0, "the child did not end well");
 
