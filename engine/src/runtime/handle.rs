@@ -214,13 +214,15 @@ impl WorkerRef {
         }
     }
 
-    /// Has a socket closed, whatever it takes to get the word through.
+    /// Has a socket closed, whatever it takes to get the word through. When it returns, the port
+    /// is free and datagrams to it are refused, as after close(2).
     pub(crate) fn close_socket(&self, socket: crate::socket::SocketId) {
-        while !self.handle.mail.tell(Command::UdpClose(socket)) && !self.handle.mail.is_closed() {
-            self.poll();
+        while !self.handle.mail.is_closed() {
+            if self.ask(Command::UdpClose(socket), None).is_ok() {
+                return;
+            }
             std::thread::yield_now();
         }
-        self.poll();
     }
 }
 
