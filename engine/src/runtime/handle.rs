@@ -123,7 +123,8 @@ impl WorkerRef {
 
     #[inline]
     fn turn(&self, turner: &Turner<Driver>) {
-        if self.handle.has_ended() {
+        if self.handle.has_ended() || self.handle.is_stopping() {
+            // Whoever ends the worker needs the role.
             return;
         }
         match self.guard(|| turner.run(turn_once)) {
@@ -157,6 +158,11 @@ impl WorkerRef {
     /// came first, or there is nothing to turn.
     pub(crate) fn wait(&self, patience: Patience<'_>, mut ready: impl FnMut() -> bool) -> bool {
         let Some(turner) = &self.turner else { return false };
+        if self.handle.is_stopping() {
+            // Soon there is an error to be had; who ends the worker needs the role for that.
+            std::thread::yield_now();
+            return true;
+        }
         let mut idle = IdleSince::default();
         let until = patience.deadline.unwrap_or(Instant::FAR_FUTURE);
         let handle = &self.handle;
