@@ -126,7 +126,6 @@ pub struct Interface {
     mode: Option<Mode>,
     multi_buffer: bool,
     busy_poll: Option<BusyPoll>,
-    vlan: bool,
     may_cut_off: bool,
 }
 
@@ -166,7 +165,6 @@ impl Interface {
             mode: None,
             multi_buffer: false,
             busy_poll: None,
-            vlan: false,
             may_cut_off: false,
         }
     }
@@ -204,12 +202,6 @@ impl Interface {
     /// The worker's system calls poll the NIC.
     pub const fn busy_poll(mut self, busy_poll: BusyPoll) -> Self {
         self.busy_poll = Some(busy_poll);
-        self
-    }
-
-    /// Looks behind VLAN tags too.
-    pub const fn vlan(mut self) -> Self {
-        self.vlan = true;
         self
     }
 
@@ -261,7 +253,6 @@ impl Interface {
             Takes::Address(ours) => Steering::address(&own(ours)),
             Takes::Exclusive(_) => Steering::exclusive(),
         };
-        let steering = if self.vlan { steering.with_vlan() } else { steering };
         if self.may_cut_off { steering.allow_cut_off() } else { steering }
     }
 
