@@ -1,7 +1,7 @@
 //! The application as part of the worker's turn: no ring, no copy, no atomic operation between
 //! it and the packet.
 //!
-//! [`Builder::start_inline`] gives each worker's thread an application; [`InlineWorker`] is one
+//! `Builder::start_inline` gives each worker's thread an application; `InlineWorker` is one
 //! worker as a value, which its owner turns.
 
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! A worker is a value. Whoever turns it, a thread of its own or the application inside its
 //! calls, says what time it is; it never asks, never waits and never calls the world. What it
-//! has for the world stands in [`Worker::take_events`] and in what [`Worker::publish`] reports.
+//! has for the world stands in `Worker::take_events` and in what `Worker::publish` reports.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //!  Packet  1 to 18 Frames; Frame = {index, head, len}, moved, never copied
 //! ```
 //!
-//! A frame is in exactly one state, and a [`Frame`] is the only key to its bytes: whoever holds
+//! A frame is in exactly one state, and a `Frame` is the only key to its bytes: whoever holds
 //! it owns them. Tokens are made and taken in this module alone.
 
 /// Which process this is, without a system call.

@@ -1,6 +1,6 @@
 //! Both ends of a hand-off, tied to the frames of one region.
 //!
-//! The worker's end turns a [`Loan`] into an entry and takes back numbers, which
+//! The worker's end turns a `Loan` into an entry and takes back numbers, which
 //! [`Pool::unloan`](crate::mem::Pool::unloan) checks before it believes them. The application's
 //! end turns each entry that it pops into a token, once, and each token that it pushes into an
 //! entry: one push, one pop, one token, so a frame has one owner on its whole way.

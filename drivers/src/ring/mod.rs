@@ -7,8 +7,8 @@
 //!            take_dropped ◀ ─ stack of frames ─ ◀ give ── Returner (any thread)
 //! ```
 //!
-//! [`spsc`] is the ring itself, numbers only: what the other end writes can be wrong and is never
-//! undefined behaviour. [`lending`] ties two of them and a stack to the frames of one region.
+//! `spsc` is the ring itself, numbers only: what the other end writes can be wrong and is never
+//! undefined behaviour. `lending` ties two of them and a stack to the frames of one region.
 
 /// What a ring carries: 16 bytes, four to a cache line.
 pub mod entry;

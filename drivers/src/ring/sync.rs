@@ -2,7 +2,7 @@
 //!
 //! With `--cfg loom` the same code runs under loom, which tries every interleaving that the memory
 //! model allows. A model proves something only if it can fail: so every ordering that matters has
-//! a [`Site`], and a test can weaken one site at a time and must see its model fail.
+//! a `Site`, and a test can weaken one site at a time and must see its model fail.
 
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

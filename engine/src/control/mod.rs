@@ -1,6 +1,6 @@
 //! What changes rarely: addresses, routes, neighbours, configuration.
 //!
-//! Nothing here is on the packet path. A packet's way is decided by a [`Snapshot`], which the
+//! Nothing here is on the packet path. A packet's way is decided by a `Snapshot`, which the
 //! control plane builds and the worker swaps in whole between two bursts.
 
 /// What the world asks of a worker, between two turns.

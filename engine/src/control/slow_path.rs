@@ -3,7 +3,7 @@
 //! Where the engine shares an IP address with the kernel (steering mode `ports`) addresses, routes
 //! and neighbours are the kernel's, and the engine only looks at them. Where it has addresses of
 //! its own, links and routes are still the kernel's. All of it is read over rtnetlink, at start
-//! and whenever the kernel announces a change, and becomes a [`Snapshot`]. Nothing here is on the
+//! and whenever the kernel announces a change, and becomes a `Snapshot`. Nothing here is on the
 //! packet path; a thread of the runtime, or whoever turns the worker, calls
 //! [`run_once`](SlowPath::run_once).
 //!

@@ -3,11 +3,11 @@
 //! Built once by the control plane, read by every packet, never changed: a new table comes with a
 //! new [snapshot](crate::control::snapshot). A host has a handful of routes, which a scan over one
 //! or two cache lines answers fastest; a router has a million, for which a scan, or a search per
-//! prefix length, would cost too much. So a table of more than [`SCAN_ROUTES`] of one IP version
-//! becomes a tree over the ranges into which the prefixes cut the addresses ([`ranges`]), whose
+//! prefix length, would cost too much. So a table of more than `SCAN_ROUTES` of one IP version
+//! becomes a tree over the ranges into which the prefixes cut the addresses (`ranges`), whose
 //! cost grows with the logarithm of their number, to the base of a cache line.
 //!
-//! The tree's leaves name a [`Via`], of which there are as many as there are *different* ones: a
+//! The tree's leaves name a `Via`, of which there are as many as there are *different* ones: a
 //! million routes over four gateways have four, and they stay in the cache.
 
 use core::fmt;

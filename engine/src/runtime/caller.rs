@@ -14,8 +14,8 @@
 //!
 //! One word, so that posting, registering and unlocking have one order: whoever posts while the
 //! role is held is seen by the unlock, and whoever posts later finds the role free. A holder
-//! serves others' posts only [`MAX_RERUNS`] times; after that the post waits for a waiter, the
-//! next caller, or the helper thread, which looks [`HELPER_AFTER`] later.
+//! serves others' posts only `MAX_RERUNS` times; after that the post waits for a waiter, the
+//! next caller, or the helper thread, which looks `HELPER_AFTER` later.
 //!
 //! The value itself stands in a mutex that only the holder tries, so it is never contended: the
 //! word does the work, and the mutex makes it safe without `unsafe`.

@@ -9,7 +9,7 @@
 //!
 //! Nothing here takes a lock, makes a system call while the worker is awake, or allocates per
 //! message. What is sent or given back is published in bursts: by itself after 32 messages, when
-//! there is nothing more to receive, and before the context waits; by [`Context::flush`] at once.
+//! there is nothing more to receive, and before the context waits; by `Context::flush` at once.
 //!
 //! ```no_run
 //! fn echo(engine: &corewire::Engine) -> std::io::Result<()> {
