@@ -53,7 +53,7 @@ SAMPLES = (
     ("stub", {"a/x.rs": "fn f() { todo!() }\n"}, {"a/x.rs": "fn todo() {}\n"}),
     ("stub", {"a/x.rs": "// FIXME later\n"}, {"a/x.rs": "const A: &str = \"FIXME\";\n"}),
     ("stub", {"a/x.rs": "#[test]\n#[ignore]\nfn f() {}\n"}, {"a/x.rs": "#[test]\nfn f() {}\n"}),
-    ("machine-path", {"x.md": "see /home/me/x\n"}, {"x.md": "see docs/home/x and ~/work/x\n"}),
+    ("machine-path", {"x.md": "see /home/me/x\n"}, {"x.md": "see docs/home/x and ~/src/x\n"}),
     ("reason", {"a/x.rs": "#[allow(dead_code)]\nfn f() {}\n"},
      {"a/x.rs": "#[allow(dead_code, reason = \"why\")]\nfn f() {}\n"}),
     ("dead-path", {"README.md": "[x](docs/GONE.md)\n"},
